@@ -1,0 +1,1 @@
+"""Tests, one folder a tier; CONTRIBUTING.md says what each is for."""
