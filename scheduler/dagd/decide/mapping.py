@@ -1,0 +1,143 @@
+"""Dynamic mapping: lengths, expansions, and which tasks a group name stands for. The scheduler knows lengths only."""
+
+from __future__ import annotations
+
+from math import prod
+
+from dagd.decide import admission
+from dagd.decide.graph import Graph
+from dagd.decide.rules import Counts
+from dagd.decide.settling import settle_whole
+from dagd.decide.state import RunView, TaskState
+from dagd.decide.turn import Turn
+from dagd.model.plans import Expansion
+from dagd.model.specs import ExpandSpec, MapSource
+from dagd.model.states import AttemptState, Reason
+
+UNMAPPABLE = -1
+
+
+def roots_of(graph: Graph, name: str) -> list[int]:
+    """The task of that id, or the roots of the group of that id; empty when there is neither."""
+    if name in graph.index:
+        return [graph.index[name]]
+    inside = {
+        i for i, task in enumerate(graph.tasks)
+        if task.group is not None and (task.group == name or task.group.startswith(f"{name}."))
+    }  # fmt: skip
+    return [i for i in sorted(inside) if not inside.intersection(graph.ups[i])]
+
+
+def source_length(run: RunView, source: MapSource) -> int:
+    """The number of items of an ended source; UNMAPPABLE when its value has no items."""
+    if source.kind == "literal":
+        return source.count
+    if source.kind == "xcom":
+        i = run.graph.index[source.task_id]
+        if run.tasks[i].is_mapped:
+            return run.tasks[i].returned
+        return run.lengths.get((i, source.key), UNMAPPABLE)
+    lengths = [source_length(run, part) for part in source.parts]
+    if UNMAPPABLE in lengths:
+        return UNMAPPABLE
+    if source.kind == "concat":
+        return sum(lengths)
+    return max(lengths) if source.longest else min(lengths)
+
+
+def expansion_length(run: RunView, expand: ExpandSpec) -> int:
+    """The number of instances; UNMAPPABLE when a source has no items to map over."""
+    lengths = [source_length(run, source) for source in expand.sources]
+    return UNMAPPABLE if UNMAPPABLE in lengths else prod(lengths)
+
+
+def _source_end(run: RunView, i: int) -> str | None:
+    """The move for a mapped task that cannot expand because of how a source ended, or None."""
+    worst: str | None = None
+    for source in run.graph.sources[i]:
+        task = run.tasks[source]
+        if task.is_mapped and not task.is_whole:
+            continue
+        if task.states[0] == AttemptState.SKIPPED:
+            worst = worst or "skip"
+        elif task.states[0] != AttemptState.SUCCESS:
+            worst = "upstream_fail"
+    return worst
+
+
+def expand_task(turn: Turn, run: RunView, task: TaskState) -> None:
+    """Fix the length of a mapped task whose rule says run, once its sources have ended."""
+    if task.sources_open:
+        return
+    bad_end = _source_end(run, task.i)
+    if bad_end is not None:
+        settle_whole(turn, run, task, bad_end, Reason.UPSTREAM)
+        return
+    expand = run.graph.expands[task.i]
+    assert expand is not None
+    count = expansion_length(run, expand)
+    if count == UNMAPPABLE:
+        settle_whole(turn, run, task, "fail", "mapped over a value that is no list or dict")
+    elif count == 0:
+        settle_whole(turn, run, task, "skip", Reason.EMPTY_MAP)
+    else:
+        turn.plan.expansions.append(Expansion(run.id, task.no, count))
+        set_size(run, task, count)
+        admission.make_ready(turn, run, task, 0, count)
+
+
+def set_size(run: RunView, task: TaskState, count: int) -> None:
+    """Give a mapped task its instances in memory and tell its successors how many ends to expect."""
+    task.size = count
+    task.states = bytearray(count)
+    task.remaining = count
+    graph = run.graph
+    for down in graph.downs[task.i]:
+        if graph.same_scope(task.i, down):
+            continue
+        other = run.tasks[down]
+        counts = other.setup if task.i in graph.setups[down] and other.setup is not None else other.outer
+        counts.open += count - 1
+    if graph.scopes[task.i] is not None:
+        _lay_out_inner(run, task, count)
+
+
+def _lay_out_inner(run: RunView, task: TaskState, count: int) -> None:
+    """Counters for each index. Members that ended whole (not chosen before the group expanded) count at once."""
+    graph, i = run.graph, task.i
+    setups, works = Counts(), Counts()
+    for up in graph.ups[i]:
+        if graph.same_scope(up, i):
+            counts = setups if up in graph.setups[i] else works
+            counts.open += 1
+            if run.tasks[up].is_whole:
+                counts.add(run.tasks[up].states[0])
+    gates = sum(1 for gate in graph.gates[i] if graph.same_scope(gate, i) and not run.tasks[gate].is_whole)
+    task.inner = [works.plus(Counts()) for _ in range(count)]
+    if task.spec.is_teardown:
+        task.inner_setup = [setups.plus(Counts()) for _ in range(count)]
+    task.inner_gates = [gates] * count if gates else None
+
+
+def expand_group(turn: Turn, run: RunView, group: str) -> bool:
+    """Fix the length of a mapped group, once its sources have ended. True when its members have their indices now."""
+    members = [run.tasks[i] for i in run.graph.members[group]]
+    if any(task.sources_open for task in members):
+        return False
+    first = members[0]
+    bad_end = _source_end(run, first.i)
+    expand = run.graph.expands[first.i]
+    assert expand is not None
+    count = 0 if bad_end else expansion_length(run, expand)
+    if bad_end or count <= 0:
+        event = bad_end or ("fail" if count == UNMAPPABLE else "skip")
+        reason = Reason.UPSTREAM if bad_end else Reason.EMPTY_MAP
+        for task in members:
+            if task.size is None:
+                settle_whole(turn, run, task, event, reason)
+        return False
+    turn.plan.expansions.append(Expansion(run.id, first.no, count))
+    for task in members:
+        if task.size is None:
+            set_size(run, task, count)
+    return True

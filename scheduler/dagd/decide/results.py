@@ -1,0 +1,240 @@
+"""What the end of a leg means: success with its values, failure with its budget, a skip, a deferral, a stop."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dagd.decide import admission, deadlines, flow, publish, stops
+from dagd.decide.retries import next_try
+from dagd.decide.settling import end_instance
+from dagd.decide.state import RETRYING, Instance, RunView, TaskState
+from dagd.decide.turn import Turn
+from dagd.model.plans import Deferral, End, Start, XComRow
+from dagd.model.states import AttemptState, Charge, Reason, RunState
+
+Result = dict[str, Any]
+
+
+def report_started(turn: Turn, token: str, pid: int | None, started_at: int, agent: str | None) -> None:
+    """The agent says that a try's process runs."""
+    where = turn.state.tokens.get(token)
+    if where is None:
+        return
+    run, task, pos = _locate(turn, where)
+    if task.states[pos] != AttemptState.QUEUED:
+        return
+    task.states[pos] = AttemptState.RUNNING
+    _first_start(turn, run, task, pos, started_at)
+    turn.plan.starts.append(Start(turn.key(run, task, pos), task.instance(pos).try_no, token, pid, agent, started_at))
+
+
+def _first_start(turn: Turn, run: RunView, task: TaskState, pos: int, started_at: int) -> None:
+    instance = task.instance(pos)
+    if instance.first_started_at is None:
+        instance.first_started_at = started_at
+        deadlines.on_task_started(turn, run, task.i)
+
+
+def _locate(turn: Turn, where: tuple[int, int, int]) -> tuple[RunView, TaskState, int]:
+    run = turn.state.runs[where[0]]
+    return run, run.tasks[where[1]], where[2]
+
+
+def report_result(turn: Turn, result: Result) -> None:
+    """A leg ended. Unknown tokens are only acknowledged; a superseded try moves its own row and nothing else."""
+    token = result["token"]
+    turn.plan.acks.append(token)
+    where = turn.state.tokens.pop(token, None)
+    if where is None:
+        _end_superseded(turn, token, result)
+        return
+    run, task, pos = _locate(turn, where)
+    instance = task.instance(pos)
+    if result.get("started_at") is not None:
+        _first_start(turn, run, task, pos, result["started_at"])
+    admission.release(turn, run, task)
+    outcome = "cancel" if instance.stop_reason else result["outcome"]
+    if outcome == "succeed":
+        _succeed(turn, run, task, pos, result)
+    elif outcome == "skip":
+        _end_row(turn, run, task, pos, result, "skip", reason=(result.get("frame") or {}).get("message") or "skipped")
+        end_instance(turn, run, task, pos, AttemptState.SKIPPED)
+    elif outcome == "defer":
+        _defer(turn, run, task, pos, result)
+    elif outcome == "cancel":
+        _stopped(turn, run, task, pos, result)
+    else:
+        _fail(turn, run, task, pos, result)
+    flow.spread(turn)
+
+
+def _end_superseded(turn: Turn, token: str, result: Result) -> None:
+    known = turn.state.superseded.pop(token, None)
+    if known is None:
+        return
+    key, try_no, reason = known
+    turn.plan.ends.append(
+        End(key, try_no, token, "cancel", result["ended_at"], result.get("started_at"), result.get("pid"), reason)
+    )
+    run = turn.state.runs.get(key[0])
+    i = run.graph.by_no.get(key[1]) if run is not None else None
+    if run is None or i is None or not run.tasks:
+        return
+    task = run.tasks[i]
+    for pos, instance in list(task.instances.items()):
+        if instance.blocked_by == token:
+            flow.unblock(turn, run, task, pos)
+    flow.spread(turn)
+
+
+def _end_row(
+    turn: Turn, run: RunView, task: TaskState, pos: int, result: Result, event: str, *, reason: str | None = None,
+    error: str | None = None, charged: Charge = Charge.NOBODY, next_try_at: int | None = None,
+) -> None:  # fmt: skip
+    instance = task.instance(pos)
+    frame = result.get("frame") or {}
+    turn.plan.ends.append(
+        End(
+            turn.key(run, task, pos), instance.try_no, result["token"], event, result["ended_at"],
+            instance.first_started_at, result.get("pid"), reason, error, result.get("exit_code"),
+            result.get("signal"), charged, next_try_at, frame.get("label"),
+        )
+    )  # fmt: skip
+
+
+def _succeed(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -> None:
+    frame = result.get("frame") or {}
+    key = turn.key(run, task, pos)
+    for value in frame.get("xcom") or ():
+        turn.plan.xcoms.append(
+            XComRow(key, value["key"], value.get("text"), value.get("file"), value.get("length"), value.get("size", 0))
+        )
+        if value.get("length") is not None and not task.is_mapped:
+            run.lengths[(task.i, value["key"])] = value["length"]
+        if value["key"] == "return_value":
+            task.returned += 1
+    chosen, problem = decision_of(run, task, frame)
+    if problem is not None:
+        failed = {**result, "outcome": "fail", "frame": {"no_retry": True}, "error": {"message": problem}}
+        _fail(turn, run, task, pos, failed)
+        return
+    _end_row(turn, run, task, pos, result, "succeed")
+    publish.publish_outlets(turn, run, task, pos, result["token"], task.instance(pos).try_no, frame.get("assets") or [])
+    if "on_success" in task.spec.callbacks:
+        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "on_success", None))
+    end_instance(turn, run, task, pos, AttemptState.SUCCESS)
+    flow.apply_decision(turn, run, task, pos, chosen)
+
+
+def decision_of(run: RunView, task: TaskState, frame: dict[str, Any]) -> tuple[list[str] | None, str | None]:
+    """What a branch or short-circuit chose, or the sentence that refuses an unknown id."""
+    kind = task.spec.decides
+    if kind is None:
+        return None, None
+    if kind != "branch":
+        return (None if frame.get("short_circuit") else []), None
+    chosen = list(frame.get("branch") or [])
+    groups = {group.group_id for group in run.graph.spec.groups}
+    for name in chosen:
+        if name not in run.graph.index and name not in groups:
+            return None, f"the branch chose {name!r}, which is no task or group of {run.graph.spec.dag_id}"
+    return chosen, None
+
+
+def _defer(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -> None:
+    frame, instance = result.get("frame") or {}, task.instance(pos)
+    resume_at = frame.get("until")
+    if resume_at is None:
+        resume_at = turn.now + int(frame.get("poke_every_us") or 60_000_000)
+    instance.leg_state = json.dumps(frame.get("state") or {})
+    instance.resume_at = resume_at
+    task.states[pos] = AttemptState.DEFERRED
+    turn.state.tokens[result["token"]] = (run.id, task.i, pos)
+    turn.plan.deferrals.append(
+        Deferral(
+            turn.key(run, task, pos), instance.try_no, result["token"], instance.first_started_at,
+            result.get("pid"), resume_at, instance.leg_state,
+        )
+    )  # fmt: skip
+    turn.state.set_timer(resume_at, "resume", run.id, task.i, pos, instance.token)
+    timeout = task.spec.execution_timeout_us
+    if timeout is not None and instance.first_started_at is not None:
+        turn.state.set_timer(instance.first_started_at + timeout, "timeout", run.id, task.i, pos, instance.token)
+
+
+def resume_due(turn: Turn, run: RunView, task: TaskState, pos: int, token: str | None) -> None:
+    """A deferred try may go on: it asks for a place again."""
+    instance = task.instances.get(pos)
+    if instance is not None and task.states[pos] == AttemptState.DEFERRED and instance.token == token:
+        if instance.stop_reason is None:
+            admission.make_ready(turn, run, task, pos, pos + 1)
+
+
+def timeout_due(turn: Turn, run: RunView, task: TaskState, pos: int, token: str | None) -> None:
+    """A try ran out of its execution_timeout while deferred."""
+    instance = task.instances.get(pos)
+    if instance is None or task.states[pos] not in stops.WITHOUT_PROCESS or instance.token != token:
+        return
+    turn.state.tokens.pop(token or "", None)
+    result = {"token": token, "outcome": "fail", "ended_at": turn.now, "reason": Reason.TIMEOUT, "frame": None}
+    _fail(turn, run, task, pos, result)
+    flow.spread(turn)
+
+
+def _stopped(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -> None:
+    reason = task.instance(pos).stop_reason or result.get("reason") or Reason.CANCELLED
+    if reason in (Reason.STOPPED, Reason.NOT_STARTED):
+        _fail(turn, run, task, pos, {**result, "reason": reason})
+        return
+    failed = reason == Reason.DAGRUN_TIMEOUT
+    _end_row(turn, run, task, pos, result, "fail" if failed else "cancel", reason=reason)
+    end_instance(turn, run, task, pos, AttemptState.FAILED if failed else AttemptState.CANCELLED)
+
+
+def _fail(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -> None:
+    instance, frame = task.instance(pos), result.get("frame") or {}
+    reason = result.get("reason") or Reason.EXCEPTION
+    error = result.get("error") or frame.get("error")
+    following = next_try(task.spec, instance, reason, frame, turn.now, turn.jitter)
+    text = None if error is None else json.dumps(error)
+    if following.at is None and frame.get("soft_fail"):
+        _end_row(turn, run, task, pos, result, "skip", reason=reason, error=text)
+        end_instance(turn, run, task, pos, AttemptState.SKIPPED)
+        return
+    _end_row(
+        turn, run, task, pos, result, "fail", reason=reason, error=text, charged=following.charge,
+        next_try_at=following.at,
+    )  # fmt: skip
+    if following.at is None:
+        _fail_for_good(turn, run, task, pos, error)
+        return
+    if "on_retry" in task.spec.callbacks:
+        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "on_retry", error))
+    pause_until(turn, run, task, pos, instance, following.at)
+
+
+def pause_until(turn: Turn, run: RunView, task: TaskState, pos: int, instance: Instance, at: int) -> None:
+    """Between two tries: ready at once when the pause is over, else by a timer."""
+    instance.leg, instance.leg_state, instance.token = 0, None, None
+    instance.first_started_at, instance.resume_at = None, None
+    instance.next_try_at = at
+    task.states[pos] = RETRYING
+    if at <= turn.now:
+        flow.retry_due(turn, run, task, pos)
+    else:
+        turn.state.set_timer(at, "retry", run.id, task.i, pos, instance.try_no)
+
+
+def _fail_for_good(turn: Turn, run: RunView, task: TaskState, pos: int, error: Any) -> None:
+    if "on_failure" in task.spec.callbacks:
+        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "on_failure", error))
+    end_instance(turn, run, task, pos, AttemptState.FAILED)
+    if run.graph.spec.fail_fast and run.verdict is None and not task.spec.is_teardown:
+        flow.spread(turn)
+        stops.stop_run(turn, run, RunState.FAILED, Reason.FAIL_FAST, "skip")
+
+
+def callback_of(task: TaskState, pos: int, event: str, error: Any) -> dict[str, Any]:
+    """The payload of a callback's outbox row."""
+    return {"task_id": task.spec.task_id, "map_index": task.map_index(pos), "event": event, "error": error}

@@ -1,0 +1,278 @@
+"""Runs: created for slots, asset events and requests; started when a place is free; ended when every task has."""
+
+from __future__ import annotations
+
+import bisect
+import heapq
+
+from dagd.decide import deadlines, flow
+from dagd.decide.assets import events_to_consume, leaves_of
+from dagd.decide.graph import Graph
+from dagd.decide.state import DagState, PastRun, RunView
+from dagd.decide.turn import Turn
+from dagd.model.plans import NewRun, NextDue, RunMove
+from dagd.model.states import AttemptState, RunKind, RunState
+from dagd.model.times import iso
+from dagd.timetables.base import Slot
+
+PREFIX = {RunKind.SCHEDULED: "scheduled__", RunKind.ASSET: "asset__", RunKind.BACKFILL: "backfill__"}
+FINE = (AttemptState.SUCCESS, AttemptState.SKIPPED)
+
+
+def slot_floor(dag: DagState) -> int:
+    """No slot at or before this instant becomes a run: first seen, unpaused, found again (catch-up ignores them)."""
+    return max(dag.first_seen_at, dag.unpaused_at or 0, dag.found_again_at or 0)
+
+
+def first_due(dag: DagState, now: int, *, changed: bool) -> int | None:
+    """When the next slot falls due, from what is stored; `changed` opens a new grid after `now`."""
+    if dag.timetable is None or dag.graph is None:
+        return None
+    spec = dag.graph.spec
+    if (spec.schedule.get("time") or spec.schedule).get("kind") == "once":
+        slot = dag.timetable.first() if dag.last_slot is None else None
+        return None if slot is None else max(slot.due_at, dag.first_seen_at)
+    after = dag.last_slot
+    if not spec.catchup:
+        after = max(slot_floor(dag), after or 0, now if changed else 0)
+    elif changed and after is not None:
+        after = max(after, now)
+    if after is None:
+        slot = dag.timetable.first() or dag.timetable.next_after(slot_floor(dag))
+    else:
+        slot = dag.timetable.next_after(after)
+    return None if slot is None else slot.due_at
+
+
+def refresh_due(turn: Turn, dag: DagState, *, changed: bool) -> None:
+    """Bring the next slot in line with what the DAG's row says now: an edit, an unpause, a file gone or back."""
+    assert dag.graph is not None
+    due = dag.next_due
+    stale = due is None or (not dag.graph.spec.catchup and due <= slot_floor(dag))
+    if dag.missing:
+        due = None
+    elif changed or stale:
+        due = first_due(dag, turn.now, changed=changed)
+    version = dag.graph.version
+    if due != dag.next_due or version != dag.scheduled_version:
+        turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, version, dag.last_slot, guarded=False))
+        dag.next_due, dag.scheduled_version = due, version
+    arm(turn, dag)
+
+
+def subscribe(turn: Turn, dag: DagState) -> None:
+    """Listen to exactly the assets of the current version's condition."""
+    assert dag.graph is not None
+    wanted = leaves_of(dag.graph.spec.condition)
+    if wanted != dag.subscribed:
+        turn.plan.subscriptions.append((dag.id, wanted))
+        dag.subscribed = wanted
+        for key in set(dag.open_events) - set(wanted):
+            del dag.open_events[key]
+
+
+def arm(turn: Turn, dag: DagState) -> None:
+    """Set the timer of the DAG's next slot."""
+    if dag.next_due is not None:
+        turn.state.set_timer(dag.next_due, "slot", dag.id)
+
+
+def create_due(turn: Turn, dag: DagState) -> None:
+    """Create the runs whose slots have fallen due: the latest one, or with catch-up as many as have a place."""
+    if dag.next_due is None or dag.next_due > turn.now or not dag.is_schedulable or dag.timetable is None:
+        return
+    assert dag.graph is not None
+    if dag.timetable.is_continuous:
+        _create_continuous(turn, dag)
+        return
+    if not dag.graph.spec.catchup:
+        slot = dag.timetable.last_until(turn.now)
+        if slot is None or slot.due_at < dag.next_due:
+            slot = dag.timetable.next_after(dag.next_due - 1)
+        if slot is not None:
+            _create_slot(turn, dag, slot)
+        return
+    while dag.next_due is not None and dag.next_due <= turn.now:
+        if len(dag.running) + len(dag.queued) >= dag.max_runs:
+            return
+        found = dag.timetable.next_after(dag.next_due - 1)
+        if found is None:
+            return
+        _create_slot(turn, dag, found)
+
+
+def _create_continuous(turn: Turn, dag: DagState) -> None:
+    if dag.running or dag.queued:
+        return
+    _create_slot(turn, dag, Slot(turn.now, turn.now, turn.now, turn.now))
+
+
+def _create_slot(turn: Turn, dag: DagState, slot: Slot) -> None:
+    assert dag.timetable is not None
+    following = dag.timetable.next_after(slot.due_at)
+    due = None if following is None else following.due_at
+    assert dag.graph is not None
+    turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, dag.graph.version, slot.due_at))
+    dag.next_due, dag.last_slot = due, slot.due_at
+    create_run(turn, dag, RunKind.SCHEDULED, slot)
+    arm(turn, dag)
+
+
+def create_run(turn: Turn, dag: DagState, kind: RunKind, slot: Slot, events: tuple[int, ...] = ()) -> RunView:
+    """A run enters the plan and the DAG's queue."""
+    assert dag.graph is not None
+    new_id = turn.state.new_id(dag.shard, turn.now)
+    name = PREFIX[kind] + (str(iso(slot.due_at)) if kind is not RunKind.ASSET else str(new_id))
+    new = NewRun(
+        id=new_id, dag=dag.id, run_id=name, kind=kind, version=dag.graph.version, due_at=slot.due_at,
+        logical_at=slot.logical_at, interval_start=slot.start_at, interval_end=slot.end_at,
+        slot=slot.due_at if kind is RunKind.SCHEDULED else None, created_at=turn.now, events=events,
+    )  # fmt: skip
+    turn.plan.new_runs.append(new)
+    facts = {
+        "id": new.id, "run_id": name, "kind": kind, "state": RunState.QUEUED, "due_at": new.due_at,
+        "logical_at": new.logical_at, "interval_start": new.interval_start, "interval_end": new.interval_end,
+        "created_at": new.created_at, "slot": new.slot,
+    }  # fmt: skip
+    run = RunView(dag.graph, dag.id, facts)
+    enlist(turn, dag, run)
+    deadlines.set_with_run(turn, run)
+    return run
+
+
+def enlist(turn: Turn, dag: DagState, run: RunView) -> None:
+    """A queued run takes its place in the DAG's queue and order."""
+    turn.state.runs[run.id] = run
+    heapq.heappush(dag.queued, (run.rank, run.due_at, run.id))
+    place_in_order(turn.state.runs, dag, run)
+
+
+def place_in_order(runs: dict[int, RunView], dag: DagState, run: RunView) -> None:
+    """Insert an unended run in its DAG's order: by due instant, then id."""
+    keys = [(runs[other].due_at, other) for other in dag.order]
+    dag.order.insert(bisect.bisect(keys, (run.due_at, run.id)), run.id)
+
+
+def trigger_by_assets(turn: Turn, dag: DagState) -> None:
+    """Create the run that the open asset events ask for, when a place is free."""
+    if not dag.is_schedulable or not dag.open_events:
+        return
+    while len(dag.running) + len(dag.queued) < dag.max_runs:
+        events = events_to_consume(dag)
+        if not events:
+            return
+        if dag.graph is not None and dag.graph.spec.trigger_mode == "each":
+            events = events[:1]
+        for opened in dag.open_events.values():
+            for event in events:
+                opened.pop(event, None)
+        slot = Slot(turn.now, turn.now, turn.now, turn.now)
+        run = create_run(turn, dag, RunKind.ASSET, slot, tuple(events))
+        turn.plan.consumed.append((dag.id, run.id, tuple(events)))
+
+
+def start_queued(turn: Turn, dag: DagState) -> None:
+    """Start queued runs while the DAG may have more of them running."""
+    while dag.queued and not dag.paused and len(dag.running) < dag.max_runs:
+        run = turn.state.runs.get(heapq.heappop(dag.queued)[2])
+        if run is not None and run.state is RunState.QUEUED:
+            start_run(turn, dag, run)
+
+
+def start_run(turn: Turn, dag: DagState, run: RunView) -> None:
+    """A run begins: every task gets its counters, those without upstreams become ready."""
+    run.state, run.started_at = RunState.RUNNING, turn.now
+    dag.running.add(run.id)
+    turn.plan.run_moves.append(RunMove(run.id, "start", turn.now))
+    past = dag.last_past
+    if past is not None and (past.due_at, past.id) < (run.due_at, run.id):
+        run.previous = past
+    run.lay_out()
+    turn.touched_runs[run.id] = run
+    arm_timeout(turn, run)
+    deadlines.set_at(turn, run, frozenset({"started"}), deadlines.WHOLE_RUN)
+    for task in run.tasks:
+        task.past_ok = flow.past_blocker(turn, run, task) is None
+    for task in run.tasks:
+        flow.evaluate(turn, run, task)
+    flow.spread(turn)
+
+
+def arm_timeout(turn: Turn, run: RunView) -> None:
+    """Set the timer of dagrun_timeout."""
+    limit = run.graph.spec.dagrun_timeout_us
+    if limit is not None and run.started_at is not None:
+        turn.state.set_timer(run.started_at + limit, "run_timeout", run.id)
+
+
+def verdict_of(run: RunView) -> RunState:
+    """Success when every task that counts ended success or skipped, unless a stop has fixed the end already."""
+    if run.verdict is not None:
+        return run.verdict
+    leaves_only = run.graph.spec.success_when == "leaves"
+    for task in run.tasks:
+        spec = task.spec
+        if leaves_only and task.i not in run.graph.leaves:
+            continue
+        if spec.is_teardown and not spec.on_failure_fail_dagrun:
+            continue
+        bad = len(task.states) - task.count(*FINE, AttemptState.REMOVED)
+        if spec.allow_failure:
+            bad -= task.count(AttemptState.FAILED)
+        if bad:
+            return RunState.FAILED
+    return RunState.SUCCESS
+
+
+RUN_EVENT = {RunState.SUCCESS: "succeed", RunState.FAILED: "fail", RunState.CANCELLED: "cancel"}
+
+
+def end_run_if_over(turn: Turn, run: RunView) -> bool:
+    """Close a run whose every task has ended."""
+    if run.state is not RunState.RUNNING or run.open_tasks or run.active:
+        return False
+    state = verdict_of(run)
+    run.state = state
+    turn.plan.run_moves.append(RunMove(run.id, RUN_EVENT[state], turn.now, run.reason))
+    turn.plan.news.append((turn.dag(run).name, run.run_id, state.word, turn.now - (run.started_at or turn.now)))
+    deadlines.on_run_ended(turn, run, state)
+    event = "on_success" if state is RunState.SUCCESS else "on_failure"
+    if event in run.graph.spec.callbacks:
+        turn.tell("callback", run.run_id, run, task_id=None, event=event, error=run.reason)
+    if state is RunState.FAILED:
+        turn.tell("run", run.run_id, run, state=state.word)
+    detach(turn, run)
+    return True
+
+
+def detach(turn: Turn, run: RunView) -> None:
+    """An ended run leaves memory; the next one may look at it once more."""
+    dag = turn.dag(run)
+    dag.running.discard(run.id)
+    at = dag.order.index(run.id) if run.id in dag.order else None
+    if _uses_past(run.graph):
+        past = PastRun(run.id, run.due_at, run.run_id, worst_states(run))
+        if dag.last_past is None or (dag.last_past.due_at, dag.last_past.id) < (run.due_at, run.id):
+            dag.last_past = past
+        if at is not None and at + 1 < len(dag.order):
+            turn.state.runs[dag.order[at + 1]].previous = past
+    if at is not None:
+        dag.order.pop(at)
+    if not run.deadlines:
+        turn.state.runs.pop(run.id, None)
+    if at is not None and at < len(dag.order) and _uses_past(run.graph):
+        later = turn.state.runs.get(dag.order[at])
+        if later is not None and later.tasks:
+            flow.check_past(turn, later)
+
+
+def _uses_past(graph: Graph) -> bool:
+    return any(task.depends_on_past or task.wait_for_downstream for task in graph.tasks)
+
+
+def worst_states(run: RunView) -> dict[int, int]:
+    """The states that depends_on_past looks at: a mapped task counts as its worst instance."""
+    return {
+        task.no: int(AttemptState.SUCCESS) if task.count(*FINE) == len(task.states) else int(AttemptState.FAILED)
+        for task in run.tasks
+    }

@@ -1,0 +1,32 @@
+"""Now, by the database's clock: our monotonic clock plus the offset that the last fence returned."""
+
+from __future__ import annotations
+
+import time
+
+
+class Clock:
+    """Microseconds UTC that never go back; the offset follows the database."""
+
+    def __init__(self) -> None:
+        self._offset = time.time_ns() // 1000 - self._monotonic()
+        self._last = 0
+
+    @staticmethod
+    def _monotonic() -> int:
+        return time.monotonic_ns() // 1000
+
+    def now(self) -> int:
+        """Now in microseconds UTC."""
+        self._last = max(self._last, self._monotonic() + self._offset)
+        return self._last
+
+    def follow(self, database_now: int, slack: int = 2_000) -> None:
+        """Take the database's clock; differences within its resolution are left alone."""
+        offset = database_now - self._monotonic()
+        if abs(offset - self._offset) > slack:
+            self._offset = offset
+
+    def seconds_until(self, at: int) -> float:
+        """Seconds from now until `at`, not negative."""
+        return max(0.0, (at - self.now()) / 1_000_000)

@@ -1,0 +1,137 @@
+"""From a committed plan to launch frames: the version's sources once, each try with what its body needs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dagd.authoring.params import merge_params
+from dagd.decide.state import DagState, RunView, State
+from dagd.engine.values import Values
+from dagd.executors.protocol import Executor
+from dagd.model.plans import Launch
+from dagd.model.settings import Settings
+from dagd.store import facts
+from dagd.store.database import Connection, Database
+
+
+class Launcher:
+    """Hands tries to the executor after their commit."""
+
+    def __init__(self, database: Database, settings: Settings, values: Values) -> None:
+        self._database, self._settings, self._values = database, settings, values
+        self._runs: dict[int, dict[str, Any]] = {}
+
+    def launch(self, state: State, executor: Executor, launches: list[Launch]) -> None:
+        """Submit the launches whose run and instance are still as the plan left them."""
+        if not launches:
+            return
+        with self._database.read() as connection:
+            tries = []
+            for launch in launches:
+                run = state.runs.get(launch.key[0])
+                if run is not None and run.tasks:
+                    tries.append(self.frame(connection, state.dags[run.dag], run, launch, executor))
+        executor.submit(tries)
+
+    def frame(
+        self, connection: Connection, dag: DagState, run: RunView, launch: Launch, executor: Executor
+    ) -> dict[str, Any]:
+        """The launch frame of one try."""
+        spec = run.graph.tasks[launch.task]
+        self.tell_version(connection, dag, run, executor)
+        timeout = spec.execution_timeout_us
+        if timeout is not None and launch.first_started_at is not None:
+            timeout = max(1, launch.first_started_at + timeout - launch.now)
+        grade = "spawn" if run.graph.spec.fork_unsafe and spec.isolation == "fork" else spec.isolation
+        run_id, task_no, index = launch.key
+        return {
+            "token": launch.token,
+            "grade": grade,
+            "version": run.graph.version,
+            "worker_key": spec.worker_key or f"{dag.name}.{spec.task_id}",
+            "timeout_us": timeout,
+            "grace_us": spec.cancel_grace_us,
+            "log": log_path(dag.id, run_id, task_no, index, launch.try_no),
+            "payload": self._payload(connection, dag, run, launch),
+        }
+
+    def tell_version(self, connection: Connection, dag: DagState, run: RunView, executor: Executor) -> None:
+        """Send a version's sources before its first launch on this connection."""
+        version_id = run.graph.version
+        if executor.knows(version_id):
+            return
+        row = facts.version(connection, version_id)
+        assert row is not None
+        hashes: dict[str, str] = json.loads(row.sources)
+        bodies = facts.source_bodies(connection, hashes.values())
+        folder = self._settings.dags_folder
+        executor.know_version(
+            {
+                "id": version_id,
+                "dag_id": dag.name,
+                "file": str(folder / run.graph.spec.file),
+                "folder": str(folder),
+                "sources": {path: bodies[digest] for path, digest in hashes.items()},
+            }
+        )
+
+    def _payload(self, connection: Connection, dag: DagState, run: RunView, launch: Launch) -> dict[str, Any]:
+        task = run.tasks[launch.task]
+        pos = task.pos(launch.key[2])
+        instance = task.instances.get(pos)
+        used = instance.retries_used if instance is not None else 0
+        expand = run.graph.expands[launch.task]
+        items, sizes = self._values.items(connection, run, expand, pos) if expand else (None, [])
+        return {
+            "dag_id": dag.name,
+            "task_id": task.spec.task_id,
+            "map_index": launch.key[2],
+            "try_no": launch.try_no,
+            "max_tries": launch.try_no + max(0, task.spec.retries - used),
+            "leg": launch.leg,
+            "state": json.loads(launch.leg_state) if launch.leg_state else None,
+            "run": self.run_facts(connection, run),
+            "xcom": self._values.inputs(connection, run, task),
+            "items": items,
+            "map_sizes": sizes,
+            "xcom_folder": str(self._settings.xcom_folder),
+            "inline_limit": self._settings["xcom.inline_kb"] * 1024,
+            "xcom_limit": self._settings["xcom.limit_mb"] * 1024 * 1024,
+            "started_first_at": launch.first_started_at,
+            "idempotency_key": f"{run.id}/{task.no}/{launch.key[2]}",
+            "callback": None,
+        }
+
+    def run_facts(self, connection: Connection, run: RunView) -> dict[str, Any]:
+        """What every try of a run is told of it; made once a run."""
+        found = self._runs.get(run.id)
+        if found is None:
+            conf = json.loads(run.conf)
+            found = self._runs[run.id] = {
+                "id": run.id,
+                "run_id": run.run_id,
+                "kind": run.kind.word,
+                "logical_date": run.logical_at,
+                "interval_start": run.interval_start,
+                "interval_end": run.interval_end,
+                "due_at": run.due_at,
+                "started_at": run.started_at,
+                "conf": conf,
+                "partition": run.partition,
+                "params": merge_params(run.graph.spec.params, conf),
+                "events": facts.events_of(connection, run.id),
+            }
+            if len(self._runs) > 2000:
+                self._runs.pop(next(iter(self._runs)))
+        return found
+
+    def forget(self, run_id: int) -> None:
+        """The run ended."""
+        self._runs.pop(run_id, None)
+        self._values.forget_run(run_id)
+
+
+def log_path(dag_id: int, run_id: int, task_no: int, map_index: int, try_no: int) -> str:
+    """Where a try's log is, below the log folder: integers only, so that no id of a user reaches a path."""
+    return f"{dag_id}/{run_id}/{task_no}.{map_index}.{try_no}.log"

@@ -1,0 +1,57 @@
+"""Entry of a part that `dagd up` starts: `python -m dagd.engine.part scheduler|processor`. It dies with its parent."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from dagd.engine.processor import run_processor
+from dagd.engine.run import run_scheduler
+from dagd.model.settings import load_settings
+from dagd.observe.logs import log_to
+from dagd.observe.talk import to_stdout
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGKILL when the parent dies; end at once when it is dead already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def say_ready(descriptor: int) -> Callable[[dict[str, Any]], None]:
+    """A function that tells the parent, once, that this part is ready."""
+
+    def tell(facts: dict[str, Any]) -> None:
+        os.write(descriptor, json.dumps(facts).encode() + b"\n")
+        os.close(descriptor)
+
+    return tell
+
+
+def main() -> None:
+    """Run one part until SIGTERM."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=["scheduler", "processor"])
+    parser.add_argument("--ready-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    options = parser.parse_args()
+    die_with_parent(options.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settings = load_settings()
+    log_to(settings.log_folder / f"{options.part}.log")
+    run = run_scheduler if options.part == "scheduler" else run_processor
+    run(settings, ready=say_ready(options.ready_fd), talk=to_stdout())
+
+
+if __name__ == "__main__":
+    main()

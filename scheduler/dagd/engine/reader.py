@@ -1,0 +1,64 @@
+"""Requests of running tasks: answered from connections of their own, never by the loop."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from dagd.model.errors import DagdError
+from dagd.store import requests
+from dagd.store.database import Database
+from dagd.store.secrets import Sealer
+
+Frame = dict[str, Any]
+LOG = logging.getLogger("dagd.reader")
+WRITES = frozenset({"trigger", "set_variable", "delete_variable"})
+
+
+class Reader(threading.Thread):
+    """One thread that answers task requests. `where` maps a token to its (run, task_no, map_index) or None."""
+
+    def __init__(
+        self, database: Database, sealer: Sealer, answer: Callable[[Frame], None],
+        where: Callable[[str], tuple[int, int, int] | None],
+    ) -> None:  # fmt: skip
+        super().__init__(name="reader", daemon=True)
+        self._database, self._sealer, self._answer, self._where = database, sealer, answer, where
+        self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+
+    def ask(self, frame: Frame) -> None:
+        """Queue a request frame."""
+        self._inbox.put(frame)
+
+    def stop(self) -> None:
+        """End the thread after what is queued."""
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        """Answer requests until told to stop. While the database is away the task waits."""
+        while (frame := self._inbox.get()) is not None:
+            reply: Frame = {"token": frame["token"], "id": frame["id"], "ok": True}
+            try:
+                value, secrets = self._value(frame)
+                reply["value"] = value
+                if secrets:
+                    reply["mask"] = secrets
+            except DagdError as error:
+                reply.update(ok=False, error={"code": error.code, "what": error.what, "remedy": error.remedy})
+            except requests.DatabaseProblem as error:
+                LOG.warning("a task's request waits for the database: %s", error)
+                self._inbox.put(frame)
+                threading.Event().wait(0.5)
+                continue
+            self._answer(reply)
+
+    def _value(self, frame: Frame) -> tuple[Any, list[str]]:
+        place = self._where(frame["token"])
+        if place is None:
+            raise DagdError("this try is no longer the current one")
+        if frame["kind"] in WRITES:
+            return requests.write_for_task(self._database, frame["kind"], frame["args"], place), []
+        return requests.read_for_task(self._database, self._sealer, frame["kind"], frame["args"], place)

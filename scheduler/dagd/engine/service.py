@@ -1,0 +1,255 @@
+"""The scheduler process: the composition root, and what its memory is at any moment."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from dagd.decide.core import Inputs, decide
+from dagd.decide.state import State
+from dagd.engine import loader
+from dagd.engine.clock import Clock
+from dagd.engine.committer import Committer
+from dagd.engine.doorbell import Doorbell, ring_all
+from dagd.engine.launcher import Launcher
+from dagd.engine.loader import Graphs
+from dagd.engine.membership import FileLock, Membership
+from dagd.engine.sweeper import Sweeper
+from dagd.engine.values import Values
+from dagd.executors.local import LocalExecutor
+from dagd.model.errors import Doubt, Fenced
+from dagd.model.plans import Launch, Plan, Start
+from dagd.model.settings import Settings
+from dagd.observe.talk import Talk, duration_text
+from dagd.store import dialects
+from dagd.store.database import Database, DBAPIError, IntegrityError
+
+LOG = logging.getLogger("dagd.scheduler")
+CARRY_US = 100_000
+
+
+class Scheduler:
+    """One scheduler: turns inputs into committed plans and acts on them. `loop.py` says when."""
+
+    def __init__(
+        self, settings: Settings, database: Database, connect_agent: Callable[[], socket.socket], release: str,
+        talk: Talk,
+    ) -> None:  # fmt: skip
+        self.settings, self.database, self.talk = settings, database, talk
+        self.clock = Clock()
+        self.graphs = Graphs()
+        self.membership = Membership(database, settings)
+        self.values = Values(settings.xcom_folder)
+        self.launcher = Launcher(database, settings, self.values)
+        self.sweeper = Sweeper(database, self.graphs)
+        self._connect, self._release = connect_agent, release
+        self.state = State()
+        self.executor = LocalExecutor(connect_agent, 0, release)
+        self.committer = Committer(database, self.clock, 0)
+        self.bell: Doorbell | None = None
+        self.lock: FileLock | None = None
+        self.pending = Inputs()
+        self.seed = secrets.randbits(32)
+        self.failures = 0
+        self.turns = 0
+        self.carried: list[Start] = []
+        self.carried_since = 0
+
+    def start(self) -> None:
+        """Take the lock, an incarnation and shards; fill memory; reach the agent."""
+        if self.database.path is not None:
+            self.lock = FileLock(Path(self.database.path))
+            self.lock.take()
+        self.settings.run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.bell = Doorbell(self.settings.run_folder, f"{os.getpid()}")
+        self.join()
+
+    def join(self) -> None:
+        """A new incarnation with memory from the database."""
+        self.membership.join()
+        self.committer = Committer(self.database, self.clock, self.membership.incarnation)
+        self.executor.close()
+        self.executor = LocalExecutor(self._connect, self.membership.incarnation, self._release)
+        self.rebuild()
+        LOG.info("incarnation %s owns %s shards", self.membership.incarnation, len(self.membership.shards))
+
+    def rebuild(self, only: int | None = None) -> None:
+        """Drop all memory and fill it from the database; live tries are asked for again."""
+        self.state = State(token_prefix=f"{self.membership.incarnation:x}.{secrets.token_hex(3)}")
+        self.state.id_seq = secrets.randbits(16)
+        self.state.capacity = self.executor.capacity()
+        self.pending, self.carried = Inputs(), []
+        with self.database.read() as connection:
+            self.clock.follow(dialects.clock(connection))
+        for name, slots, quota in self.membership.pool_shares(self.state):
+            self._set_pool(name, slots, quota)
+        with self.database.read() as connection:
+            shards = self.membership.shards
+            changes = loader.load_dags(connection, self.graphs, self.state, shards, only)
+            self.pending.dag_changes += changes
+            self.sweeper.sweep_deliveries(connection, self.state, shards, self.pending)
+        self.pending.rebuilt += [run for run in self.state.runs.values() if run.tasks]
+        self.adopt_all()
+
+    def _set_pool(self, name: str, slots: int, quota: int) -> None:
+        self.pending.pools.append((name, slots, quota))
+
+    def share_pools(self) -> None:
+        """Agree with the other schedulers on each pool's share."""
+        for name, slots, quota in self.membership.pool_shares(self.state):
+            known = self.state.pools.get(name)
+            if known is None or (known.slots, known.quota) != (slots, quota):
+                self._set_pool(name, slots, quota)
+
+    def adopt_all(self) -> None:
+        """Ask the agent what became of every live try, and repeat the stops that are due."""
+        self.executor.open()
+        live = [token for token, place in self.state.tokens.items() if not self._is_deferred(place)]
+        live += list(self.state.superseded)
+        if live:
+            self.executor.adopt(live)
+        for token, (run_id, i, pos) in self.state.tokens.items():
+            task = self.state.runs[run_id].tasks[i]
+            reason = task.instances[pos].stop_reason
+            if reason is not None:
+                self.executor.cancel([token], task.spec.cancel_grace_us, reason)
+        for token, (_, _, reason) in self.state.superseded.items():
+            self.executor.cancel([token], 10_000_000, reason)
+        self.executor.flush()
+
+    def _is_deferred(self, place: tuple[int, int, int]) -> bool:
+        run_id, i, pos = place
+        return self.state.runs[run_id].tasks[i].instances[pos].resume_at is not None
+
+    def turn(self, inputs: Inputs) -> bool:
+        """Decide and commit one turn. False when memory was dropped and the turn is to be taken again."""
+        self.turns += 1
+        self.seed += 1
+        now = self.clock.now()
+        plan = decide(self.state, inputs, now, self.seed)
+        plan.starts[:0] = self.carried
+        if plan.needs_commit() or (plan.starts and now - self.carried_since > CARRY_US):
+            try:
+                self.committer.submit(plan, self._lag())
+            except Fenced as error:
+                LOG.error("%s", error)
+                self.join()
+                return False
+            except (Doubt, IntegrityError) as error:
+                self.failures += 1
+                LOG.warning("a commit met the unexpected, memory is rebuilt: %s", error)
+                self.recover(error)
+                return False
+            self.carried, self.carried_since = [], now
+        else:
+            self.carry(plan.starts, now)
+        self.failures = 0
+        self.act(plan)
+        return True
+
+    def recover(self, error: Exception) -> None:
+        """Rebuild; when the same trouble comes a third time, each DAG is decided alone and what fails is set aside."""
+        if self.failures >= 2:
+            self.set_aside()
+            self.failures = 0
+        self.rebuild()
+
+    def set_aside(self) -> None:
+        """Decide one DAG at a time; a DAG whose commit fails alone is held with its error."""
+        for dag_id in sorted(self.state.dags):
+            self.rebuild(only=dag_id)
+            inputs, self.pending = self.pending, Inputs()
+            try:
+                plan = decide(self.state, inputs, self.clock.now(), self.seed)
+                if plan.needs_commit():
+                    self.committer.submit(plan)
+                self.act(plan)
+            except (Doubt, IntegrityError, KeyError, ValueError) as error:
+                LOG.error("DAG %s is set aside: %s", dag_id, error)
+                loader.hold(self.database, dag_id, str(error))
+
+    def carry(self, starts: list[Start], now: int) -> None:
+        """Bare `started` news rides with the next commit, or makes its own after a moment."""
+        if not self.carried:
+            self.carried_since = now
+        self.carried = starts
+
+    def _lag(self) -> int:
+        due = self.state.next_timer_at()
+        return 0 if due is None else max(0, self.clock.now() - due)
+
+    def act(self, plan: Plan) -> None:
+        """After the commit: launch, stop, acknowledge, and tell others."""
+        self.values.remember(plan)
+        for run_id in plan.reloads:
+            self._reload(run_id)
+        self.launcher.launch(self.state, self.executor, plan.launches)
+        for stop in plan.stops:
+            self.executor.cancel([stop.token], stop.grace_us, stop.reason)
+        if plan.acks:
+            self.executor.acknowledge(plan.acks)
+        for move in plan.run_moves:
+            if move.run not in self.state.runs:
+                self.launcher.forget(move.run)
+        for dag_name, run_name, state, took in plan.news:
+            self.talk.say(state, f"{dag_name} {run_name}   {state} in {duration_text(took)}")
+        if plan.asset_events or plan.subscriptions:
+            self._after_events()
+        self.executor.flush()
+
+    def _after_events(self) -> None:
+        """Deliveries of this commit: mine are taken at once, owners of others are rung."""
+        with self.database.read() as connection:
+            self.sweeper.sweep_deliveries(connection, self.state, self.membership.shards, self.pending)
+        if self.membership.others:
+            self.ring_others()
+
+    def _reload(self, run_id: int) -> None:
+        run = self.state.runs.get(run_id)
+        if run is not None:
+            loader.forget_run(self.state, run)
+        with self.database.read() as connection:
+            self.pending.rebuilt += loader.load_run(connection, self.graphs, self.state, run_id)
+
+    def relaunch(self, tokens: list[str], inputs: Inputs) -> None:
+        """Tries that the agent never saw start again with the same token; one that was to be stopped ends so."""
+        again: list[Launch] = []
+        for token in tokens:
+            place = self.state.tokens.get(token)
+            if place is None:
+                continue
+            run_id, i, pos = place
+            run = self.state.runs[run_id]
+            task = run.tasks[i]
+            instance = task.instances[pos]
+            if instance.stop_reason is not None:
+                now = self.clock.now()
+                inputs.results.append({"token": token, "outcome": "cancel", "reason": "not started", "ended_at": now})
+                continue
+            again.append(
+                Launch(
+                    (run_id, task.no, task.map_index(pos)), i, instance.try_no, instance.leg, token,
+                    instance.leg_state, instance.first_started_at, self.clock.now(),
+                )
+            )  # fmt: skip
+        self.launcher.launch(self.state, self.executor, again)
+
+    def ring_others(self) -> None:
+        """Tell the other schedulers of this home to look."""
+        ring_all(self.settings.run_folder, but=str(os.getpid()))
+
+    def stop(self) -> None:
+        """A clean stop: shards are free, tries go on."""
+        try:
+            self.membership.resign()
+            self.ring_others()
+        except (Fenced, DBAPIError) as error:
+            LOG.warning("could not resign: %s", error)
+        self.executor.close()
+        self.sweeper.close()
+        if self.bell is not None:
+            self.bell.close()

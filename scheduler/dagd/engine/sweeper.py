@@ -1,0 +1,84 @@
+"""What others wrote: DAG facts, requests, runs, asset deliveries, pools. Found by row, when a second has passed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from dagd.decide.commands import Request
+from dagd.decide.core import Inputs
+from dagd.decide.state import State
+from dagd.engine import loader
+from dagd.engine.loader import Graphs
+from dagd.store import dialects, facts
+from dagd.store.database import Connection, Database
+
+
+class Sweeper:
+    """Looks for what memory does not know yet. On SQLite an unchanged `data_version` spares the look."""
+
+    def __init__(self, database: Database, graphs: Graphs) -> None:
+        self._database, self._graphs = database, graphs
+        self._seen_version: int | None = None
+        self._connection: Connection | None = None
+
+    def has_news(self) -> bool:
+        """False only when it is certain that nobody else has written."""
+        if not self._database.is_sqlite:
+            return True
+        if self._connection is None:
+            self._connection = self._database.engine.connect()
+        version = dialects.data_version(self._connection)
+        self._connection.rollback()
+        news = version != self._seen_version
+        self._seen_version = version
+        return news
+
+    def close(self) -> None:
+        """Give the watching connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def sweep(self, state: State, shards: set[int], inputs: Inputs) -> None:
+        """Add to `inputs` what is new in `shards`; new DAGs and new versions enter `state` at once."""
+        with self._database.read() as connection:
+            self._sweep_dags(connection, state, shards, inputs)
+            for row in facts.queued_runs(connection, shards):
+                if row.id not in state.runs and row.dag_id in state.dags:
+                    inputs.arrivals.append(loader.new_run(connection, self._graphs, row))
+            for row in facts.new_commands(connection, shards):
+                inputs.commands.append(self._request(connection, state, row))
+            self.sweep_deliveries(connection, state, shards, inputs)
+            if self._database.is_sqlite:
+                self._sweep_pools(connection, state, inputs)
+
+    def _sweep_dags(self, connection: Connection, state: State, shards: set[int], inputs: Inputs) -> None:
+        for row in facts.dags_of(connection, shards):
+            dag = state.dags.get(row.id)
+            if dag is None:
+                continue
+            if dag.row != loader.facts_of(row):
+                inputs.dag_changes.append((dag.id, loader.take_dag_row(connection, self._graphs, dag, row)))
+        inputs.dag_changes += loader.load_dags(connection, self._graphs, state, shards)
+
+    def sweep_deliveries(self, connection: Connection, state: State, shards: set[int], inputs: Inputs) -> None:
+        """Open deliveries that memory does not have."""
+        for dag_id, asset, event, ts in facts.open_deliveries(connection, shards):
+            dag = state.dags.get(dag_id)
+            if dag is not None and event not in dag.open_events.get(asset, {}):
+                inputs.deliveries.append((dag_id, asset, event, ts))
+
+    def _sweep_pools(self, connection: Connection, state: State, inputs: Inputs) -> None:
+        """One scheduler alone may use all of a pool; several share it (`membership.pool_shares`)."""
+        for _, name, slots in facts.pools(connection):
+            known = state.pools.get(name)
+            if known is None or known.slots != slots:
+                inputs.pools.append((name, slots, slots))
+
+    def _request(self, connection: Connection, state: State, row: Any) -> Request:
+        run = state.runs.get(row.run_id) if row.run_id is not None else None
+        if run is None and row.run_id is not None and row.dag_id in state.dags:
+            stored = facts.run_row(connection, row.run_id)
+            run = None if stored is None else loader.new_run(connection, self._graphs, stored)
+        return Request(row.id, row.kind, run, json.loads(row.payload))

@@ -1,0 +1,198 @@
+"""`dagd up`: everything on this machine. Starts the parts, restarts what dies, stops all within two seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagd.agent.launch import ensure_agent, stop_agent
+from dagd.model.release import RELEASE
+from dagd.model.settings import Settings
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+STEADY_S = 10.0
+STOP_S = 1.5
+
+
+@dataclass
+class Part:
+    """A child process of `up`."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    pause_s: float = 0.0
+    restart_at: float = 0.0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """What the parts are told: every setting that is not a default, under its environment name."""
+    told = dict(os.environ)
+    for name, value in settings.values.items():
+        if settings.origins.get(name) != "default" or name in {"core.home", "core.dags_folder", "database.url"}:
+            section, _, key = name.partition(".")
+            told[f"DAGD_{section.upper()}__{key.upper()}"] = str(value)
+    for short in ("DAGD_HOME", "DAGD_DAGS_FOLDER", "DAGD_DATABASE_URL"):
+        told.pop(short, None)
+    return told
+
+
+def migrate_first(settings: Settings) -> str:
+    """Bring the database up to date in a process of its own, so that this one stays small; returns what it says."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "dagd", "db", "migrate", "--brief"], env=environment(settings), text=True,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return done.stdout.strip()
+
+
+def start_part(part: Part, settings: Settings) -> int:
+    """Start a part; returns the descriptor on which it will say that it is ready."""
+    reading, writing = os.pipe()
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "dagd.engine.part",
+        part.name,
+        "--ready-fd",
+        str(writing),
+        "--parent",
+        str(os.getpid()),
+    ]
+    part.process = subprocess.Popen(command, env=environment(settings), pass_fds=[writing], stdin=subprocess.DEVNULL)
+    part.started_at = time.monotonic()
+    os.close(writing)
+    return reading
+
+
+def say(text: str) -> None:
+    """A line for the person at the terminal."""
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:
+        pass
+
+
+class Up:
+    """The supervisor of one `dagd up`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.parts = [Part("scheduler"), Part("processor")]
+        self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.stopping = False
+
+    def ask_stop(self, *_: object) -> None:
+        """Signal handler: stop everything."""
+        self.stopping = True
+        os.write(self.wake_write, b".")
+
+    def run(self) -> None:
+        """Start, watch, stop."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self.ask_stop)
+        signal.signal(signal.SIGCHLD, lambda *_: os.write(self.wake_write, b"."))
+        database = migrate_first(self.settings)
+        place = str(self.settings.project or self.settings.home).replace(os.path.expanduser("~"), "~", 1)
+        say(f"dagd {RELEASE}  project {place}  db {database}")
+        ensure_agent(self.settings, self.settings["agent.slots"])
+        waiting = {start_part(part, self.settings): part for part in self.parts}
+        self._greet(self._wait_ready(waiting))
+        self._watch()
+        self._stop_all()
+
+    def _wait_ready(self, waiting: dict[int, Part]) -> bool:
+        """Wait until every part said that it is ready; False when one died or a stop was asked for first."""
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (self.wake_read, *waiting):
+                selector.register(descriptor, selectors.EVENT_READ)
+            all_ready = True
+            while waiting and not self.stopping:
+                for key, _ in selector.select():
+                    if key.fd == self.wake_read:
+                        self._drain()
+                        continue
+                    line = os.read(key.fd, 65536)
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    part = waiting.pop(key.fd)
+                    part.facts = json.loads(line) if line else {}
+                    all_ready = all_ready and bool(line)
+        return all_ready and not self.stopping
+
+    def _greet(self, all_ready: bool) -> None:
+        if not all_ready:
+            return
+        mark = "✓" if "utf" in (sys.stdout.encoding or "").lower() else "+"
+        say(f"{mark} scheduler  {mark} {self.settings['agent.slots']} workers  {mark} processor")
+        facts = self.parts[1].facts
+        folder = os.path.relpath(self.settings.dags_folder)
+        say(
+            f"{folder}/  {facts.get('files')} files, {facts.get('dags')} DAGs, {facts.get('errors')} errors"
+            f" (parsed in {facts.get('ms')} ms)      Ctrl-C stops · dagd status · dagd logs"
+        )
+
+    def _watch(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.wake_read, selectors.EVENT_READ)
+            while not self.stopping:
+                selector.select(self._timeout())
+                self._drain()
+                for part in self.parts:
+                    self._look_after(part)
+
+    def _timeout(self) -> float | None:
+        due = [part.restart_at for part in self.parts if part.process is None]
+        return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _drain(self) -> None:
+        try:
+            os.read(self.wake_read, 4096)
+        except BlockingIOError:
+            return
+
+    def _look_after(self, part: Part) -> None:
+        now = time.monotonic()
+        if part.process is not None and part.process.poll() is not None and not self.stopping:
+            status = part.process.returncode
+            steady = now - part.started_at > STEADY_S
+            part.pause_s = FIRST_PAUSE_S if steady or not part.pause_s else min(LONGEST_PAUSE_S, part.pause_s * 2)
+            part.process, part.restart_at = None, now + part.pause_s
+            log = self.settings.log_folder / f"{part.name}.log"
+            say(
+                f"{time.strftime('%H:%M:%S')} ! {part.name} ended ({status}), starts again in {part.pause_s:g} s   {log}"
+            )
+        if part.process is None and now >= part.restart_at and not self.stopping:
+            os.close(start_part(part, self.settings))
+
+    def _stop_all(self) -> None:
+        """Ask every part and the agent to end; what has not after the time is killed."""
+        say("stopping")
+        deadline = time.monotonic() + STOP_S
+        running = [part.process for part in self.parts if part.process is not None]
+        for process in running:
+            process.terminate()
+        stop_agent(self.settings.home, patience_s=STOP_S)
+        for process in running:
+            try:
+                process.wait(max(0.05, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def run_up(settings: Settings) -> None:
+    """Run everything until told to stop."""
+    Up(settings).run()

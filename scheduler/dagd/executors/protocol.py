@@ -1,0 +1,45 @@
+"""The protocol of executors. The truth is the result: everything else is a hint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+Frame = dict[str, Any]
+
+
+class Executor(Protocol):
+    """Where tries run. Frames are those of `model.frames`."""
+
+    def fileno(self) -> int | None:
+        """A descriptor that is readable when `poll` has something, None when there is none now."""
+
+    def capacity(self) -> int:
+        """How many tries may be outstanding."""
+
+    def poll(self) -> list[Frame]:
+        """What came in since the last call: started, result, adopted, request, credits; never blocks."""
+
+    def know_version(self, version: Frame) -> None:
+        """Tell of a version before its first launch."""
+
+    def knows(self, version_id: int) -> bool:
+        """Whether the version was told on this connection."""
+
+    def submit(self, tries: list[Frame]) -> None:
+        """Start tries; idempotent by token."""
+
+    def cancel(self, tokens: Iterable[str], grace_us: int, reason: str) -> None:
+        """Ask tries to stop: SIGTERM, and SIGKILL after the grace."""
+
+    def adopt(self, tokens: Iterable[str]) -> None:
+        """Ask what became of tries; answered by an `adopted` frame."""
+
+    def acknowledge(self, tokens: Iterable[str]) -> None:
+        """These results are committed."""
+
+    def reply(self, frame: Frame) -> None:
+        """Answer a request of a running try."""
+
+    def flush(self) -> None:
+        """Send what was queued."""

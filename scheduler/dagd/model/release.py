@@ -1,0 +1,3 @@
+"""Which dagd this is."""
+
+RELEASE = "0.1.0"

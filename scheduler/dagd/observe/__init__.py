@@ -1,0 +1,1 @@
+"""Floor 1: event names, logs, metrics, hooks."""

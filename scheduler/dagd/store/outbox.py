@@ -1,0 +1,56 @@
+"""The outbox: what is to be told outside, and how often that was tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from dagd.store import dialects
+from dagd.store.schema import outbox
+
+CALLBACK = "callback"
+
+
+def due(connection: Connection, limit: int) -> list[Row[Any]]:
+    """Open rows whose time has come, callbacks apart, oldest first."""
+    now = dialects.clock(connection)
+    return list(
+        connection.execute(
+            select(outbox)
+            .where(outbox.c.delivered_at.is_(None), outbox.c.next_at <= now, outbox.c.topic != CALLBACK)
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+    )
+
+
+def open_callbacks(connection: Connection, limit: int) -> list[Row[Any]]:
+    """Callbacks that have not run yet, oldest first."""
+    return list(
+        connection.execute(
+            select(outbox)
+            .where(outbox.c.delivered_at.is_(None), outbox.c.topic == CALLBACK)
+            .order_by(outbox.c.id)
+            .limit(limit)
+        )
+    )
+
+
+def close(connection: Connection, row_id: int, error: str | None, pause_us: int) -> None:
+    """Delivered, or tried in vain and due again after the pause."""
+    now = dialects.clock(connection)
+    values: dict[str, Any] = {"tries": outbox.c.tries + 1, "error": error}
+    if error is None:
+        values["delivered_at"] = now
+    else:
+        values["next_at"] = now + pause_us
+    connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
+
+
+def close_many(connection: Connection, row_ids: list[int]) -> None:
+    """Delivered, several at once."""
+    now = dialects.clock(connection)
+    connection.execute(
+        update(outbox).where(outbox.c.id.in_(row_ids)).values(delivered_at=now, tries=outbox.c.tries + 1)
+    )

@@ -1,0 +1,227 @@
+"""What people, programs and running tasks ask for: a run, a decision, a fact. Acknowledged means committed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import string
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from dagd.authoring.params import merge_params
+from dagd.model.errors import DagdError, NotFound, Refused
+from dagd.model.plans import NewRun
+from dagd.model.specs import DagSpec, canonical, spec_from_json
+from dagd.model.states import AttemptState, RunKind, RunState
+from dagd.model.times import iso
+from dagd.store import dialects, facts, transitions
+from dagd.store.database import Database
+from dagd.store.schema import attempt, audit, dag, dag_run, dag_version, task, variable
+from dagd.store.schema import connection as connection_table
+from dagd.store.secrets import Sealer
+
+DatabaseProblem = DBAPIError
+PREFIXES = ("scheduled__", "backfill__", "asset__", "plan__")
+LETTERS = string.ascii_lowercase + string.digits
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """The answer to a trigger: the run, and whether this request made it."""
+
+    id: int
+    run_id: str
+    created: bool
+
+
+def write_audit(connection: Connection, actor: str, action: str, subject: str, detail: str | None = None) -> None:
+    """One line of the audit log, in the transaction of the change that it tells of."""
+    at = dialects.clock(connection)
+    connection.execute(insert(audit).values(at=at, actor=actor, action=action, subject=subject, detail=detail))
+
+
+def current_spec(connection: Connection, name: str) -> tuple[Any, DagSpec]:
+    """A DAG's row and its current spec. Raises NotFound."""
+    row = connection.execute(select(dag).where(dag.c.name == name)).first()
+    if row is None or row.current_version is None:
+        raise NotFound(f"there is no DAG {name!r}")
+    text = connection.execute(select(dag_version.c.spec).where(dag_version.c.id == row.current_version)).scalar_one()
+    return row, spec_from_json(text)
+
+
+def trigger_run(
+    connection: Connection, name: str, *, conf: dict[str, Any] | None = None, run_id: str | None = None,
+    key: str | None = None, logical_at: int | None = None, actor: str = "cli",
+) -> Triggered:  # fmt: skip
+    """Insert a queued run. The same key with the same conf answers the run that it made.
+
+    Raises NotFound, InvalidParams, and Refused for another conf under a key, a taken or reserved run id.
+    """
+    row, spec = current_spec(connection, name)
+    given = conf or {}
+    if run_id is not None and run_id.startswith(PREFIXES):
+        raise Refused(f"run ids that begin with {run_id.split('__')[0]}__ are given by the scheduler alone")
+    if key is not None:
+        found = _by_key(connection, row.id, key)
+        if found is not None:
+            return _same_request(found, given, key)
+    merge_params(spec.params, given)
+    now = dialects.clock(connection)
+    new_id = _new_id(now, row.shard)
+    at = now if logical_at is None else logical_at
+    run = NewRun(
+        id=new_id, dag=row.id, run_id=run_id or f"m-{''.join(random.choices(LETTERS, k=8))}", kind=RunKind.MANUAL,
+        version=row.current_version, due_at=at, logical_at=at, interval_start=at, interval_end=at, slot=None,
+        created_at=now, conf=canonical(given), request_key=key,
+    )  # fmt: skip
+    try:
+        with connection.begin_nested():
+            transitions.insert_runs(connection, [run])
+    except IntegrityError as error:
+        found = _by_key(connection, row.id, key) if key is not None else None
+        if found is not None:
+            return _same_request(found, given, str(key))
+        raise Refused(f"DAG {name!r} has a run {run.run_id!r} already", remedy="Choose another --run-id.") from error
+    write_audit(connection, actor, "trigger", f"{name}/{run.run_id}", run.conf)
+    return Triggered(new_id, run.run_id, True)
+
+
+def _new_id(now: int, shard: int) -> int:
+    return ((now // 1000) & ((1 << 41) - 1)) << 22 | (shard & 63) << 16 | random.getrandbits(16)
+
+
+def _by_key(connection: Connection, dag_id: int, key: str | None) -> Any:
+    return connection.execute(select(dag_run).where(dag_run.c.dag_id == dag_id, dag_run.c.request_key == key)).first()
+
+
+def _same_request(found: Any, given: dict[str, Any], key: str) -> Triggered:
+    if json.loads(found.conf) != given:
+        raise Refused(
+            f"key {key!r} made run {found.run_id!r} with another conf", remedy="Use a new key for a new conf."
+        )
+    return Triggered(found.id, found.run_id, False)
+
+
+def put_command(
+    connection: Connection, kind: str, dag_id: int, run_id: int | None, payload: dict[str, Any], *, subject: str,
+    actor: str = "cli",
+) -> int:  # fmt: skip
+    """A request that needs a decision; returns its id. Its audit row is in the same transaction."""
+    now = dialects.clock(connection)
+    text = canonical(payload)
+    write_audit(connection, actor, kind, subject, text)
+    values = {"kind": kind, "dag_id": dag_id, "run_id": run_id, "payload": text, "created_at": now}
+    return transitions.insert_command(connection, values)
+
+
+def read_for_task(
+    database: Database, sealer: Sealer, kind: str, args: dict[str, Any], place: tuple[int, int, int]
+) -> tuple[Any, list[str]]:
+    """Answer a running task: (value, secrets to be masked in its logs). Raises DagdError for what is not there."""
+    with database.read() as connection:
+        if kind == "xcom":
+            return _xcom(connection, args, place), []
+        if kind == "variable":
+            value = connection.execute(select(variable.c.value).where(variable.c.key == args["key"])).scalar()
+            return value, [] if value is None else [value]
+        if kind == "connection":
+            sealed = connection.execute(
+                select(connection_table.c.sealed).where(connection_table.c.id == args["id"])
+            ).scalar()
+            if sealed is None:
+                return None, []
+            body = json.loads(sealer.unseal(sealed))
+            return body, _secrets_of(body)
+        if kind == "run_state":
+            return _run_state(connection, args, place), []
+    raise DagdError(f"unknown request {kind!r}")
+
+
+def _secrets_of(body: dict[str, Any]) -> list[str]:
+    secrets = [body["password"]] if body.get("password") else []
+    extra = body.get("extra")
+    if isinstance(extra, str) and extra.strip().startswith("{"):
+        try:
+            extra = json.loads(extra)
+        except ValueError:
+            extra = None
+    if isinstance(extra, dict):
+        words = ("password", "secret", "token", "key", "passphrase")
+        secrets += [str(value) for name, value in extra.items() if any(word in name.lower() for word in words)]
+    return [secret for secret in secrets if secret]
+
+
+def _xcom(connection: Connection, args: dict[str, Any], place: tuple[int, int, int]) -> Any:
+    """Values of a task of the same run, or of another run of any DAG when `run_id` and `dag_id` say so."""
+    run = place[0]
+    row = facts.run_row(connection, run)
+    if row is None:
+        return []
+    dag_id = row.dag_id
+    if args.get("dag_id"):
+        dag_id = connection.execute(select(dag.c.id).where(dag.c.name == args["dag_id"])).scalar()
+    if args.get("run_id"):
+        other = select(dag_run.c.id).where(dag_run.c.dag_id == dag_id, dag_run.c.run_id == args["run_id"])
+        run = connection.execute(other).scalar() or 0
+    number = connection.execute(
+        select(task.c.task_no).where(task.c.dag_id == dag_id, task.c.task_id == args["task_id"])
+    ).scalar()
+    if number is None:
+        return []
+    rows = facts.xcom_values(connection, run, number, args.get("key") or "return_value")
+    return [[row.map_index, row.body, row.file] for row in rows]
+
+
+def _run_state(connection: Connection, args: dict[str, Any], place: tuple[int, int, int]) -> Any:
+    """What an ExternalTaskSensor asks: {run_id, state, tasks: {task_id: [states]}} of the run due at `logical_date`."""
+    dag_id = connection.execute(select(dag.c.id).where(dag.c.name == args["dag_id"])).scalar()
+    if dag_id is None:
+        raise NotFound(f"there is no DAG {args['dag_id']!r}")
+    statement = select(dag_run).where(dag_run.c.dag_id == dag_id)
+    if args.get("run_id"):
+        statement = statement.where(dag_run.c.run_id == args["run_id"])
+    elif args.get("logical_date") is not None:
+        statement = statement.where(dag_run.c.logical_at == args["logical_date"])
+    row = connection.execute(statement.order_by(dag_run.c.due_at.desc()).limit(1)).first()
+    if row is None:
+        return None
+    names = {number: name for name, number in facts.task_numbers(connection, dag_id).items()}
+    states: dict[str, list[str]] = {}
+    latest: dict[tuple[int, int], int] = {}
+    for one in connection.execute(
+        select(attempt)
+        .where(attempt.c.run_id == row.id, attempt.c.superseded_by.is_(None))
+        .order_by(attempt.c.task_no, attempt.c.map_index, attempt.c.try_no.desc())
+    ):
+        latest[(one.task_no, one.map_index)] = one.state
+    for (number, _), code in latest.items():
+        states.setdefault(names[number], []).append(AttemptState(code).word)
+    return {"run_id": row.run_id, "state": RunState(row.state).word, "due_at": iso(row.due_at), "tasks": states}
+
+
+def write_for_task(database: Database, kind: str, args: dict[str, Any], place: tuple[int, int, int]) -> Any:
+    """Carry out a task's own request in a transaction of its own; a retry of the task finds the same run."""
+    with database.write() as connection:
+        if kind == "trigger":
+            key = args.get("key") or f"t:{place[0]}/{place[1]}/{place[2]}"
+            made = trigger_run(
+                connection, args["dag_id"], conf=args.get("conf"), run_id=args.get("run_id"), key=key,
+                logical_at=args.get("logical_date"), actor="task",
+            )  # fmt: skip
+            return {"run_id": made.run_id, "created": made.created, "id": made.id}
+        if kind == "set_variable":
+            statement = dialects.upsert(connection, variable, ["key"], ["value"])
+            connection.execute(statement, {"key": args["key"], "value": args["value"]})
+        elif kind == "delete_variable":
+            connection.execute(delete(variable).where(variable.c.key == args["key"]))
+        write_audit(connection, "task", kind, args["key"])
+    return None
+
+
+def user_name() -> str:
+    """Who acts, for the audit log."""
+    return os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())

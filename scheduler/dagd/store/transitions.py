@@ -1,0 +1,215 @@
+"""The only writer of `state`: every birth and every move of attempts, runs, deadlines and requests.
+
+Each move compares and sets: the row must stand in a source state of the move, and carry the token where it has one. The
+verbs return how many rows moved; whoever counts on all of them raises Doubt when one did not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, case, insert, text, update
+
+from dagd.model.plans import CommandDone, DeadlineRow, Deferral, End, Enqueue, NewRun, Resume, RunMove, Settle, Start
+from dagd.model.states import ATTEMPT_MOVES, RUN_MOVES, AttemptState, CommandState, DeadlineState, RunState
+from dagd.store import dialects
+from dagd.store.database import new_key
+from dagd.store.schema import attempt, command, dag_run, deadline
+
+A = attempt.c
+Row = dict[str, Any]
+
+
+def _key_of(key: tuple[int, int, int], try_no: int) -> Row:
+    return {"k_run": key[0], "k_task": key[1], "k_map": key[2], "k_try": try_no}
+
+
+def _attempt_move(event: str, **values: Any) -> Any:
+    """UPDATE of one attempt: by key, token and source state."""
+    move = ATTEMPT_MOVES[event]
+    return (
+        update(attempt)
+        .where(
+            A.run_id == bindparam("k_run"),
+            A.task_no == bindparam("k_task"),
+            A.map_index == bindparam("k_map"),
+            A.try_no == bindparam("k_try"),
+            A.token == bindparam("k_token"),
+            text(f"attempt.state IN ({', '.join(str(int(code)) for code in sorted(move.sources))})"),
+        )
+        .values(state=int(move.target), **values)
+    )
+
+
+ENQUEUE = insert(attempt).values(leg=1, state=int(AttemptState.QUEUED), charged=0)
+START = _attempt_move("start", started_at=bindparam("at"), pid=bindparam("pid_"), agent=bindparam("agent_"))
+DEFER = _attempt_move(
+    "defer",
+    started_at=case((A.started_at.is_(None), bindparam("at")), else_=A.started_at),
+    pid=bindparam("pid_"),
+    resume_at=bindparam("resume"),
+    leg_state=bindparam("saved"),
+)
+RESUME = _attempt_move("resume", token=bindparam("new_token"), leg=bindparam("new_leg"), resume_at=None)
+END = {
+    event: _attempt_move(
+        event,
+        ended_at=bindparam("ended"),
+        started_at=case((A.started_at.is_(None), bindparam("at")), else_=A.started_at),
+        pid=case((bindparam("pid_").is_(None), A.pid), else_=bindparam("pid_")),
+        reason=bindparam("why"),
+        error=bindparam("error_"),
+        exit_code=bindparam("exit_"),
+        signal=bindparam("signal_"),
+        charged=bindparam("charge"),
+        next_try_at=bindparam("next_at"),
+        label=bindparam("label_"),
+    )
+    for event in ("succeed", "fail", "skip", "cancel")
+}
+SETTLE = insert(attempt).values(leg=1, charged=0, try_no=0)
+
+
+def enqueue(connection: Connection, rows: Sequence[Enqueue]) -> int:
+    """Insert new tries, queued."""
+    params = [
+        {
+            "run_id": row.key[0], "task_no": row.key[1], "map_index": row.key[2], "try_no": row.try_no,
+            "token": row.token, "queued_at": row.at,
+        }
+        for row in rows
+    ]  # fmt: skip
+    connection.execute(ENQUEUE, params)
+    return len(params)
+
+
+def start(connection: Connection, rows: Sequence[Start]) -> int:
+    """Queued tries run. A try that has moved on since is left alone."""
+    params = [
+        {
+            **_key_of(row.key, row.try_no),
+            "k_token": row.token,
+            "at": row.started_at,
+            "pid_": row.pid,
+            "agent_": row.agent,
+        }
+        for row in rows
+    ]
+    return connection.execute(START, params).rowcount
+
+
+def end(connection: Connection, rows: Sequence[End]) -> int:
+    """Live tries end. Returns how many moved."""
+    moved = 0
+    for event, statement in END.items():
+        params = [_end_params(row) for row in rows if row.event == event]
+        if params:
+            moved += connection.execute(statement, params).rowcount
+    return moved
+
+
+def _end_params(row: End) -> Row:
+    return {
+        **_key_of(row.key, row.try_no), "k_token": row.token, "ended": row.ended_at, "at": row.started_at,
+        "pid_": row.pid, "why": row.reason, "error_": row.error, "exit_": row.exit_code, "signal_": row.signal,
+        "charge": int(row.charged), "next_at": row.next_try_at, "label_": row.label,
+    }  # fmt: skip
+
+
+def defer(connection: Connection, rows: Sequence[Deferral]) -> int:
+    """Live tries wait without a process."""
+    params = [
+        {
+            **_key_of(row.key, row.try_no), "k_token": row.token, "at": row.started_at, "pid_": row.pid,
+            "resume": row.resume_at, "saved": row.state,
+        }
+        for row in rows
+    ]  # fmt: skip
+    return connection.execute(DEFER, params).rowcount
+
+
+def resume(connection: Connection, rows: Sequence[Resume]) -> int:
+    """Deferred tries are queued again, with a new token: the old leg's frame changes nothing any more."""
+    params = [
+        {**_key_of(row.key, row.try_no), "k_token": row.token, "new_token": row.new_token, "new_leg": row.leg}
+        for row in rows
+    ]
+    return connection.execute(RESUME, params).rowcount
+
+
+def settle(connection: Connection, rows: Sequence[Settle]) -> None:
+    """Instances end without a try of their own: one row each, try_no 0."""
+    connection.execute(
+        SETTLE,
+        [
+            {
+                "run_id": row.key[0], "task_no": row.key[1], "map_index": row.key[2],
+                "state": int(ATTEMPT_MOVES[row.event].target), "reason": row.reason, "ended_at": row.at,
+            }
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def insert_runs(connection: Connection, rows: Sequence[NewRun]) -> None:
+    """Insert queued runs. Raises IntegrityError when the slot, the run id or the request key has its run already."""
+    connection.execute(
+        insert(dag_run).values(state=int(RunState.QUEUED)),
+        [
+            {
+                "id": row.id, "dag_id": row.dag, "run_id": row.run_id, "kind": int(row.kind), "version_id": row.version,
+                "due_at": row.due_at, "logical_at": row.logical_at, "interval_start": row.interval_start,
+                "interval_end": row.interval_end, "slot": row.slot, "request_key": row.request_key, "conf": row.conf,
+                "partition": row.partition, "backfill_id": row.backfill, "created_at": row.created_at,
+            }
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+def move_run(connection: Connection, row: RunMove) -> int:
+    """One run changes its state: 1 when it moved, 0 when it did not stand in a source state."""
+    move = RUN_MOVES[row.event]
+    values: Row = {"state": int(move.target)}
+    if row.event == "start":
+        values["started_at"] = row.at
+    elif row.event == "reopen":
+        values["ended_at"] = None
+        values["reason"] = None
+    else:
+        values["ended_at"] = row.at
+        values["reason"] = row.reason
+    statement = update(dag_run).where(dag_run.c.id == row.run, dag_run.c.state.in_(sorted(move.sources)))
+    return connection.execute(statement.values(**values)).rowcount
+
+
+def write_deadlines(connection: Connection, rows: Sequence[DeadlineRow]) -> None:
+    """Set, meet, miss or cancel deadlines; a closed one stays as it is."""
+    for row in rows:
+        key = {"run_id": row.run, "task_no": row.task_no, "kind": row.kind}
+        if row.state == DeadlineState.PENDING:
+            values = {**key, "dag_id": row.dag, "due_at": row.due_at, "state": row.state}
+            connection.execute(dialects.insert_ignore(connection, deadline).values(**values))
+            continue
+        values = {"state": row.state}
+        if row.state == DeadlineState.MISSED:
+            values["fired_at"] = row.at
+        elif row.state == DeadlineState.MET:
+            values["met_at"] = row.at
+        same = and_(*(deadline.c[name] == value for name, value in key.items()))
+        pending = deadline.c.state == int(DeadlineState.PENDING)
+        connection.execute(update(deadline).where(same, pending).values(**values))
+
+
+def insert_command(connection: Connection, values: Row) -> int:
+    """A new request; returns its id."""
+    result = connection.execute(insert(command).values(**values, state=int(CommandState.NEW)))
+    return new_key(result)
+
+
+def close_command(connection: Connection, row: CommandDone, at: int) -> int:
+    """A request is done or refused, in the transaction of its effect."""
+    state = CommandState.DONE if row.is_done else CommandState.REFUSED
+    statement = update(command).where(command.c.id == row.id, command.c.state == int(CommandState.NEW))
+    return connection.execute(statement.values(state=int(state), result=row.result, done_at=at)).rowcount

@@ -1,0 +1,244 @@
+"""Writing one turn's plan: fence first, then the plan, all in the caller's transaction."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, and_, delete, insert, select, text, update
+
+from dagd.model.errors import Doubt, Fenced
+from dagd.model.plans import EVERY_INDEX, AssetEventRow, NextDue, Plan, Supersede
+from dagd.store import dialects, transitions
+from dagd.store.schema import (
+    asset,
+    asset_delivery,
+    asset_event,
+    asset_sub,
+    attempt,
+    dag,
+    dag_run,
+    map_expansion,
+    outbox,
+    scheduler,
+    xcom,
+)
+
+
+def fence(connection: Connection, incarnation: int, lag_us: int = 0) -> int:
+    """First statement of every transaction of the engine: still alive? Returns now by the database's clock.
+
+    Raises Fenced when this incarnation was declared dead: another may own its shards by now.
+    """
+    clock = text(dialects.CLOCK[connection.dialect.name])
+    statement = (
+        update(scheduler)
+        .where(scheduler.c.id == incarnation, scheduler.c.alive.is_(True))
+        .values(heartbeat=clock, lag_us=lag_us)
+        .returning(scheduler.c.heartbeat)
+    )
+    row = connection.execute(statement).first()
+    if row is None:
+        raise Fenced(f"scheduler incarnation {incarnation} was declared dead", remedy="It takes a new one by itself.")
+    return int(row[0])
+
+
+def _expect(moved: int, wanted: int, what: str) -> None:
+    if moved != wanted:
+        raise Doubt(f"{what}: {moved} of {wanted} rows moved", remedy="Memory is rebuilt from the database.")
+
+
+def write_plan(connection: Connection, plan: Plan, now: int) -> None:
+    """Write all of a plan. Raises Doubt when a row is not as memory thought."""
+    _write_runs(connection, plan)
+    for supersede in plan.supersedes:
+        _supersede(connection, supersede)
+    if plan.starts:
+        transitions.start(connection, plan.starts)
+    if plan.ends:
+        _expect(transitions.end(connection, plan.ends), len(plan.ends), "ends")
+    if plan.deferrals:
+        _expect(transitions.defer(connection, plan.deferrals), len(plan.deferrals), "deferrals")
+    if plan.settles:
+        transitions.settle(connection, plan.settles)
+    if plan.enqueues:
+        transitions.enqueue(connection, plan.enqueues)
+    if plan.resumes:
+        _expect(transitions.resume(connection, plan.resumes), len(plan.resumes), "resumes")
+    if plan.instant_ends:
+        _expect(transitions.end(connection, plan.instant_ends), len(plan.instant_ends), "engine tasks")
+    _write_values(connection, plan)
+    _write_assets(connection, plan, now)
+    _move_runs(connection, plan)
+    _write_requests(connection, plan, now)
+
+
+def _write_runs(connection: Connection, plan: Plan) -> None:
+    for due in plan.next_dues:
+        _move_due(connection, due)
+    if plan.new_runs:
+        transitions.insert_runs(connection, plan.new_runs)
+
+
+def _move_due(connection: Connection, due: NextDue) -> None:
+    """Advance a DAG's clock; an acknowledged pause is never overtaken."""
+    statement = update(dag).where(dag.c.id == due.dag)
+    if due.guarded:
+        statement = statement.where(dag.c.paused.is_(False), dag.c.next_due == due.expected)
+    values = {"next_due": due.next_due, "scheduled_version": due.version, "last_slot": due.last_slot}
+    _expect(connection.execute(statement.values(**values)).rowcount, 1, f"slot of DAG {due.dag}")
+
+
+def _supersede(connection: Connection, row: Supersede) -> None:
+    """Rows of an instance (or of every index) give way; values that they left are gone."""
+    run, task_no, index = row.key
+    same = [attempt.c.run_id == run, attempt.c.task_no == task_no]
+    values = [xcom.c.run_id == run, xcom.c.task_no == task_no]
+    if index != EVERY_INDEX:
+        same.append(attempt.c.map_index == index)
+        values.append(xcom.c.map_index == index)
+    connection.execute(delete(attempt).where(*same, attempt.c.try_no == 0))
+    connection.execute(update(attempt).where(*same, attempt.c.superseded_by.is_(None)).values(superseded_by=row.by))
+    if row.drop_values:
+        connection.execute(delete(xcom).where(*values))
+    if row.drop_expansion:
+        connection.execute(
+            delete(map_expansion).where(map_expansion.c.run_id == run, map_expansion.c.task_no == task_no)
+        )
+
+
+XCOM = insert(xcom)
+
+
+def _write_values(connection: Connection, plan: Plan) -> None:
+    if plan.xcoms:
+        connection.execute(
+            XCOM,
+            [
+                {
+                    "run_id": row.key[0], "task_no": row.key[1], "map_index": row.key[2], "key": row.name,
+                    "body": row.text, "file": row.file, "length": row.length, "size": row.size,
+                }
+                for row in plan.xcoms
+            ],
+        )  # fmt: skip
+    if plan.expansions:
+        connection.execute(
+            insert(map_expansion),
+            [{"run_id": row.run, "task_no": row.task_no, "count": row.count} for row in plan.expansions],
+        )
+    for stop in plan.stops:
+        connection.execute(
+            update(attempt)
+            .where(
+                attempt.c.run_id == stop.key[0], attempt.c.task_no == stop.key[1],
+                attempt.c.map_index == stop.key[2], attempt.c.try_no == stop.try_no,
+            )
+            .values(stop_requested=stop.reason)
+        )  # fmt: skip
+
+
+def _write_assets(connection: Connection, plan: Plan, now: int) -> None:
+    for dag_id, keys in plan.subscriptions:
+        _subscribe(connection, dag_id, keys, now)
+    if plan.asset_events:
+        _publish(connection, plan.asset_events)
+    for dag_id, run_id, events in plan.consumed:
+        statement = (
+            update(asset_delivery)
+            .where(
+                asset_delivery.c.dag_id == dag_id, asset_delivery.c.run_id.is_(None),
+                asset_delivery.c.dropped_at.is_(None), asset_delivery.c.event_id.in_(events),
+            )
+            .values(run_id=run_id)
+        )  # fmt: skip
+        _expect(connection.execute(statement).rowcount, len(events), f"asset events of run {run_id}")
+
+
+def asset_ids(connection: Connection, keys: set[str]) -> dict[str, int]:
+    """The ids of assets, created where they are new."""
+    if not keys:
+        return {}
+    connection.execute(
+        dialects.insert_ignore(connection, asset), [{"key": key, "tags": "[]", "kind": "table"} for key in sorted(keys)]
+    )
+    rows = connection.execute(select(asset.c.key, asset.c.id).where(asset.c.key.in_(keys)))
+    return dict(rows.tuples().all())
+
+
+def _publish(connection: Connection, rows: list[AssetEventRow]) -> None:
+    """Insert events, and one open delivery for each subscriber, paused ones too.
+
+    The asset rows are locked in id order: an event is either before or after a subscription, never in between.
+    """
+    ids = asset_ids(connection, {row.asset for row in rows})
+    if connection.dialect.name != "sqlite":
+        connection.execute(
+            select(asset.c.id).where(asset.c.id.in_(ids.values())).order_by(asset.c.id).with_for_update(read=True)
+        )
+    for row in rows:
+        inserted = connection.execute(
+            dialects.insert_ignore(connection, asset_event).values(
+                id=row.id, asset_id=ids[row.asset], partition_key=row.partition, kind=row.kind, dag_id=row.dag,
+                run_id=row.run, task_no=row.task_no, map_index=row.map_index, try_no=row.try_no,
+                data_version=row.data_version, data_time=row.data_time, metadata=row.metadata,
+                source_key=row.source_key, ts=row.ts,
+            )
+        ).rowcount  # fmt: skip
+        if inserted:
+            connection.execute(DELIVER, {"event": row.id, "asset": ids[row.asset]})
+
+
+DELIVER = text(
+    "INSERT INTO asset_delivery (dag_id, event_id, shard)"
+    " SELECT asset_sub.dag_id, :event, dag.shard FROM asset_sub JOIN dag ON dag.id = asset_sub.dag_id"
+    " WHERE asset_sub.asset_id = :asset ORDER BY asset_sub.dag_id"
+)
+
+
+def _subscribe(connection: Connection, dag_id: int, keys: tuple[str, ...], now: int) -> None:
+    """A DAG listens to exactly these assets from now on; open deliveries of others are dropped."""
+    ids = asset_ids(connection, set(keys))
+    if connection.dialect.name != "sqlite":
+        connection.execute(
+            select(asset.c.id).where(asset.c.id.in_(ids.values())).order_by(asset.c.id).with_for_update()
+        )
+    present = set(connection.execute(select(asset_sub.c.asset_id).where(asset_sub.c.dag_id == dag_id)).scalars())
+    wanted = set(ids.values())
+    if present - wanted:
+        gone = present - wanted
+        connection.execute(delete(asset_sub).where(asset_sub.c.dag_id == dag_id, asset_sub.c.asset_id.in_(gone)))
+        events = select(asset_event.c.id).where(asset_event.c.asset_id.in_(gone))
+        is_open = and_(asset_delivery.c.run_id.is_(None), asset_delivery.c.dropped_at.is_(None))
+        connection.execute(
+            update(asset_delivery)
+            .where(asset_delivery.c.dag_id == dag_id, is_open, asset_delivery.c.event_id.in_(events))
+            .values(dropped_at=now)
+        )
+    if wanted - present:
+        added = [{"dag_id": dag_id, "asset_id": number} for number in sorted(wanted - present)]
+        connection.execute(insert(asset_sub), added)
+
+
+def _move_runs(connection: Connection, plan: Plan) -> None:
+    for run_id, verdict, reason in plan.verdicts:
+        connection.execute(update(dag_run).where(dag_run.c.id == run_id).values(verdict=verdict or None, reason=reason))
+    for move in plan.run_moves:
+        _expect(transitions.move_run(connection, move), 1, f"{move.event} of run {move.run}")
+    for run_id, version in plan.pins:
+        connection.execute(update(dag_run).where(dag_run.c.id == run_id).values(version_id=version))
+
+
+def _write_requests(connection: Connection, plan: Plan, now: int) -> None:
+    if plan.deadlines:
+        transitions.write_deadlines(connection, plan.deadlines)
+    for done in plan.commands:
+        _expect(transitions.close_command(connection, done, now), 1, f"request {done.id}")
+    if plan.outbox:
+        connection.execute(
+            insert(outbox),
+            [
+                {
+                    "id": row.id, "topic": row.topic, "subject": row.subject, "payload": row.payload,
+                    "created_at": row.at, "next_at": row.at, "tries": 0,
+                }
+                for row in plan.outbox
+            ],
+        )  # fmt: skip
