@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import create_engine
-
-MIGRATIONS = Path(__file__).parent.parent / "migrations"
+from dagd.store import migrate as store_migrate
+from dagd.store.database import open_database
 
 
 def migrate(url: str) -> None:
-    """Bring the database at `url` to the newest schema."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    engine = create_engine(url)
+    """Bring the database at `url` to the newest schema, with the rows that every database has."""
+    database = open_database(url, pooled=False)
     try:
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        store_migrate.migrate(database)
     finally:
-        engine.dispose()
+        database.close()

@@ -17,6 +17,7 @@ from dagd.model.states import AttemptState
 from dagd.model.times import SECOND
 
 PATIENCE_US = 5 * SECOND
+LOOK_AHEAD = 64  # how many requests for more slots than are free may be passed over for a smaller one behind them
 STARTABLE = frozenset({READY, RESUMING})
 
 
@@ -62,39 +63,53 @@ def _complete_at_once(turn: Turn, run: RunView, task: TaskState, pos: int) -> No
 
 
 def admit(turn: Turn) -> None:
-    """Start what fits: ranks before priorities, pools side by side, DAGs in turn."""
-    for pool in turn.state.pools.values():
+    """Start what fits: ranks before priorities over all pools, pools side by side, DAGs in turn."""
+    full: set[str] = set()
+    pools = turn.state.pools
+    for pool in pools.values():
         pool.wanted = 0
-        for key in sorted(pool.buckets):
-            if not _drain_bucket(turn, pool, key):
-                break
+    for key, name in sorted((key, pool.name) for pool in pools.values() for key in pool.buckets):
+        if name not in full and not _drain_bucket(turn, pools[name], key):
+            full.add(name)
 
 
 def _drain_bucket(turn: Turn, pool: Pool, key: tuple[int, int]) -> bool:
     """Admit from one bucket; False when the pool or the host is full."""
-    bucket = pool.buckets[key]
-    state = turn.state
-    while bucket:
-        if state.outstanding >= state.capacity:
-            return False
+    bucket, passed_over = pool.buckets[key], {}
+    has_room = True
+    while bucket and has_room:
+        if turn.state.outstanding >= turn.state.capacity:
+            has_room = False
+            break
         if pool.free <= 0:
             pool.wanted = max(pool.wanted, 1)
-            return False
+            has_room = False
+            break
         dag_id = next(iter(bucket))
         queue = bucket.pop(dag_id)
-        dag = state.dags.get(dag_id)
+        dag = turn.state.dags.get(dag_id)
         if dag is None:
             continue
         taken = _take_one(turn, pool, dag, queue)
         if taken == "dag full":
-            dag.parked.add((pool.name, key))
-            pool.parked.setdefault(key, {})[dag_id] = queue
+            _park(pool, key, dag, queue)
+        elif taken == "keep free":
+            pool.buckets[key] = bucket = {dag_id: queue, **bucket}  # first in turn until it has its slots
+            has_room = False
+        elif taken == "passed over":
+            passed_over[dag_id] = queue
         elif queue:
             bucket[dag_id] = queue  # to the end of the rotation
-        if taken == "pool full":
-            return False
-    del pool.buckets[key]
-    return True
+    bucket.update(passed_over)
+    if not bucket:
+        del pool.buckets[key]
+    return has_room
+
+
+def _park(pool: Pool, key: tuple[int, int], dag: DagState, queue: deque[Ready]) -> None:
+    """The DAG is at its limit: what it has here leaves the rotation, behind what left before."""
+    dag.parked.add((pool.name, key))
+    pool.parked.setdefault(key, {}).setdefault(dag.id, deque()).extend(queue)
 
 
 def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str:
@@ -109,6 +124,9 @@ def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str
                 queue.appendleft(item._replace(pos=item.pos + 1))
             continue
         task = run.tasks[item.task]
+        if task.spec.pool_slots > pool.slots:
+            pool.aside.append(item)  # the pool shrank
+            continue
         if dag.graph is not None and dag.active_tasks >= dag.graph.spec.max_active_tasks:
             queue.appendleft(item)
             outcome = "dag full"
@@ -120,9 +138,11 @@ def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str
             pool.wanted = max(pool.wanted, task.spec.pool_slots - pool.free)
             if turn.now - item.since > PATIENCE_US:
                 queue.appendleft(item)
-                outcome = "pool full"  # what is free now is kept for this one
+                outcome = "keep free"  # what is free now is for this one alone
                 break
             skipped.append(item)
+            if len(skipped) == LOOK_AHEAD:
+                break
             continue
         if item.pos + 1 < item.end:
             queue.appendleft(item._replace(pos=item.pos + 1))
@@ -130,9 +150,7 @@ def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str
         outcome = "taken"
         break
     queue.extendleft(reversed(skipped))
-    if outcome == "empty" and skipped:
-        return "pool full"
-    return outcome
+    return "passed over" if outcome == "empty" and skipped else outcome
 
 
 def _task_limit_reached(dag: DagState, run: RunView, task: TaskState) -> bool:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dagd.decide import runs, stops
+from dagd.decide import deadlines, runs, stops
 from dagd.decide.settling import ADMITTED
 from dagd.decide.state import RunView, TaskState
 from dagd.decide.turn import Turn
@@ -76,7 +76,10 @@ def end_queued(turn: Turn, run: RunView, state: RunState, reason: str) -> None:
     if event == "succeed":
         turn.plan.run_moves.append(RunMove(run.id, "start", turn.now))
     turn.plan.run_moves.append(RunMove(run.id, event, turn.now, reason))
+    deadlines.on_run_ended(turn, run, state)
+    runs.leave_queue(turn.dag(run), run)
     runs.detach(turn, run)
+    turn.state.set_timer(turn.now, "slot", run.dag)  # its place may be another's
 
 
 def _mark_run(turn: Turn, request: Request, run: RunView) -> None:

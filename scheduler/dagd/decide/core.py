@@ -100,11 +100,12 @@ def _fire(turn: Turn, timer: Timer, looked_at: set[int]) -> None:
     if run is None:
         return
     if timer.kind == "deadline":
-        deadlines.fire(turn, run, key[1], key[2])
+        if run.deadlines.get((key[1], key[2]), turn.now) <= turn.now:
+            deadlines.fire(turn, run, key[1], key[2])
         if not run.deadlines and not run.state.is_active:
             turn.state.runs.pop(run.id, None)
     elif timer.kind == "run_timeout":
-        if run.state is RunState.RUNNING and run.verdict is None:
+        if run.state is RunState.RUNNING and run.verdict is None and runs.is_out_of_time(turn, run):
             stops.stop_run(turn, run, RunState.FAILED, Reason.DAGRUN_TIMEOUT, "skip")
     elif run.tasks:
         task = run.tasks[key[1]]
@@ -118,6 +119,7 @@ def _fire(turn: Turn, timer: Timer, looked_at: set[int]) -> None:
 
 def _settle_runs(turn: Turn, looked_at: set[int]) -> None:
     """End runs, start others, and look again until no run ends any more (an empty run ends as it starts)."""
+    flow.spread(turn)
     while turn.touched_runs or looked_at:
         touched, turn.touched_runs = turn.touched_runs, {}
         for run in touched.values():

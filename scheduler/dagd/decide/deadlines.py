@@ -77,6 +77,9 @@ def fire(turn: Turn, run: RunView, i: int, kind: str) -> None:
     turn.plan.deadlines.append(DeadlineRow(run.id, no_of(run, i), kind, run.dag, due, DeadlineState.MISSED, turn.now))
     task_id = None if i == WHOLE_RUN else run.graph.tasks[i].task_id
     turn.tell("deadline", f"{run.run_id}/{task_id or ''}", run, task_id=task_id, kind=kind, due_at=due)
+    index = next((at for at, (name, _) in enumerate(specs_of(run, i)) if name == kind), None)
+    if index is not None and specs_of(run, i)[index][1].has_callback:
+        turn.tell("callback", f"{run.run_id}/{task_id or ''}", run, task_id=task_id, event="deadline", index=index)
 
 
 def on_task_started(turn: Turn, run: RunView, i: int) -> None:

@@ -72,13 +72,17 @@ def evaluate(turn: Turn, run: RunView, task: TaskState) -> None:
         for pos in range(task.size or 0):
             evaluate_at(turn, run, task, pos)
         return
-    if task.states[0] != WAITING or (task.is_mapped and task.size is not None):
+    if WAITING not in task.states:
         return
     verdict = verdict_of(run, task)
-    if verdict is Verdict.RUN and task.is_mapped:
-        mapping.expand_task(turn, run, task)
-    else:
+    if not task.is_mapped or task.is_whole:
         _conclude(turn, run, task, 0, verdict)
+    elif task.size is not None:
+        _conclude_expanded(turn, run, task, verdict)
+    elif verdict is Verdict.UPSTREAM_FAIL:
+        _conclude(turn, run, task, 0, verdict)
+    elif verdict is not Verdict.WAIT:
+        mapping.expand_task(turn, run, task, is_skipped=verdict is Verdict.SKIP)
 
 
 def verdict_of(run: RunView, task: TaskState) -> Verdict:
@@ -118,6 +122,16 @@ def _conclude(turn: Turn, run: RunView, task: TaskState, pos: int, verdict: Verd
         _settle_one(turn, run, task, pos, "upstream_fail")
 
 
+def _conclude_expanded(turn: Turn, run: RunView, task: TaskState, verdict: Verdict) -> None:
+    """A mapped task that has its length and indices that wait: after a clear, or when memory was loaded."""
+    if verdict is Verdict.RUN:
+        for start, end in _waiting_ranges(task):
+            admission.make_ready(turn, run, task, start, end)
+    elif verdict is not Verdict.WAIT:
+        for pos in [pos for pos, code in enumerate(task.states) if code == WAITING]:
+            _conclude(turn, run, task, pos, verdict)
+
+
 def _settle_one(turn: Turn, run: RunView, task: TaskState, pos: int, event: str) -> None:
     if task.size is None:
         settle_whole(turn, run, task, event, Reason.UPSTREAM)
@@ -155,9 +169,7 @@ def apply_decision(turn: Turn, run: RunView, task: TaskState, pos: int, chosen: 
 
 def _look_at_next_run(turn: Turn, run: RunView, task: TaskState) -> None:
     dag = turn.dag(run)
-    if not any(spec.depends_on_past or spec.wait_for_downstream for spec in run.graph.tasks):
-        return
-    if run.id not in dag.order:
+    if not run.graph.uses_past or run.id not in dag.order:
         return
     at = dag.order.index(run.id)
     for later_id in dag.order[at + 1 : at + 2]:
@@ -207,15 +219,11 @@ def _passed_live(before: RunView, no: int) -> bool:
 
 
 def look_again(turn: Turn, run: RunView) -> None:
-    """After a rebuild: draw every conclusion that the counters allow; expanded instances that wait become ready."""
+    """After a rebuild: draw every conclusion that the counters allow."""
     for task in run.tasks:
         task.past_ok = past_blocker(turn, run, task) is None
     for task in run.tasks:
-        if task.is_mapped and task.inner is None and task.size is not None and not task.is_whole:
-            for start, end in _waiting_ranges(task):
-                admission.make_ready(turn, run, task, start, end)
-        else:
-            evaluate(turn, run, task)
+        evaluate(turn, run, task)
     spread(turn)
 
 
@@ -242,13 +250,11 @@ def unblock(turn: Turn, run: RunView, task: TaskState, pos: int) -> None:
     task.instance(pos).blocked_by = None
     if task.states[pos] == RETRYING:
         retry_due(turn, run, task, pos)
-    elif task.is_mapped and task.inner is None and task.states[pos] == WAITING:
-        admission.make_ready(turn, run, task, pos, pos + 1)
     else:
         evaluate(turn, run, task)
 
 
 def retry_due(turn: Turn, run: RunView, task: TaskState, pos: int) -> None:
-    """The pause before the next try is over."""
-    if task.states[pos] == RETRYING and not task.instance(pos).blocked_by:
+    """The pause before the next try may be over (the timer of a try before a clear comes early)."""
+    if task.states[pos] == RETRYING and not is_blocked(task, pos) and (task.instance(pos).next_try_at or 0) <= turn.now:
         admission.make_ready(turn, run, task, pos, pos + 1)

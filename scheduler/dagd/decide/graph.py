@@ -15,7 +15,7 @@ class Graph:
 
     __slots__ = (
         "spec", "version", "number", "tasks", "index", "nos", "by_no", "ups", "downs", "gates", "gated", "scopes",
-        "expands", "sources", "sourced", "setups", "leaves", "members", "_below",
+        "expands", "sources", "sourced", "setups", "leaves", "members", "uses_past", "_below",
     )  # fmt: skip
 
     def __init__(self, spec: DagSpec, version: int, number: int, task_nos: dict[str, int]) -> None:
@@ -33,6 +33,7 @@ class Graph:
         self._place_maps(spec)
         self._place_gates()
         self.leaves = frozenset(i for i, task in enumerate(spec.tasks) if self._is_leaf(i, task))
+        self.uses_past = any(task.depends_on_past or task.wait_for_downstream for task in spec.tasks)
         self._below: dict[int, frozenset[int]] = {}
 
     def _is_leaf(self, i: int, task: TaskSpec) -> bool:

@@ -65,19 +65,23 @@ def _source_end(run: RunView, i: int) -> str | None:
     return worst
 
 
-def expand_task(turn: Turn, run: RunView, task: TaskState) -> None:
-    """Fix the length of a mapped task whose rule says run, once its sources have ended."""
+def expand_task(turn: Turn, run: RunView, task: TaskState, *, is_skipped: bool) -> None:
+    """Fix the length of a mapped task, once its sources have ended. Over a failed one it is upstream_failed even when its
+    rule says skip: so the order of ends does not matter."""
     if task.sources_open:
         return
     bad_end = _source_end(run, task.i)
     if bad_end is not None:
         settle_whole(turn, run, task, bad_end, Reason.UPSTREAM)
         return
+    if is_skipped:
+        settle_whole(turn, run, task, "skip", Reason.UPSTREAM)
+        return
     expand = run.graph.expands[task.i]
     assert expand is not None
     count = expansion_length(run, expand)
     if count == UNMAPPABLE:
-        settle_whole(turn, run, task, "fail", "mapped over a value that is no list or dict")
+        settle_whole(turn, run, task, "fail", Reason.UNMAPPABLE)
     elif count == 0:
         settle_whole(turn, run, task, "skip", Reason.EMPTY_MAP)
     else:
@@ -131,7 +135,7 @@ def expand_group(turn: Turn, run: RunView, group: str) -> bool:
     count = 0 if bad_end else expansion_length(run, expand)
     if bad_end or count <= 0:
         event = bad_end or ("fail" if count == UNMAPPABLE else "skip")
-        reason = Reason.UPSTREAM if bad_end else Reason.EMPTY_MAP
+        reason = Reason.UPSTREAM if bad_end else Reason.UNMAPPABLE if count == UNMAPPABLE else Reason.EMPTY_MAP
         for task in members:
             if task.size is None:
                 settle_whole(turn, run, task, event, reason)

@@ -14,6 +14,7 @@ from dagd.model.plans import Deferral, End, Start, XComRow
 from dagd.model.states import AttemptState, Charge, Reason, RunState
 
 Result = dict[str, Any]
+HOLDS_A_PLACE = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
 
 
 def report_started(turn: Turn, token: str, pid: int | None, started_at: int, agent: str | None) -> None:
@@ -50,6 +51,9 @@ def report_result(turn: Turn, result: Result) -> None:
         _end_superseded(turn, token, result)
         return
     run, task, pos = _locate(turn, where)
+    if task.states[pos] not in HOLDS_A_PLACE:
+        turn.state.tokens[token] = where  # a leg that was deferred is told again: its frame is committed already
+        return
     instance = task.instance(pos)
     if result.get("started_at") is not None:
         _first_start(turn, run, task, pos, result["started_at"])
@@ -106,6 +110,11 @@ def _end_row(
 def _succeed(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -> None:
     frame = result.get("frame") or {}
     key = turn.key(run, task, pos)
+    chosen, problem = decision_of(run, task, frame)
+    if problem is not None:
+        failed = {**result, "outcome": "fail", "frame": {"no_retry": True}, "error": {"message": problem}}
+        _fail(turn, run, task, pos, failed)
+        return
     for value in frame.get("xcom") or ():
         turn.plan.xcoms.append(
             XComRow(key, value["key"], value.get("text"), value.get("file"), value.get("length"), value.get("size", 0))
@@ -114,15 +123,10 @@ def _succeed(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result
             run.lengths[(task.i, value["key"])] = value["length"]
         if value["key"] == "return_value":
             task.returned += 1
-    chosen, problem = decision_of(run, task, frame)
-    if problem is not None:
-        failed = {**result, "outcome": "fail", "frame": {"no_retry": True}, "error": {"message": problem}}
-        _fail(turn, run, task, pos, failed)
-        return
     _end_row(turn, run, task, pos, result, "succeed")
     publish.publish_outlets(turn, run, task, pos, result["token"], task.instance(pos).try_no, frame.get("assets") or [])
-    if "on_success" in task.spec.callbacks:
-        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "on_success", None))
+    if "success" in task.spec.callbacks:
+        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "success", None))
     end_instance(turn, run, task, pos, AttemptState.SUCCESS)
     flow.apply_decision(turn, run, task, pos, chosen)
 
@@ -209,8 +213,8 @@ def _fail(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -
     if following.at is None:
         _fail_for_good(turn, run, task, pos, error)
         return
-    if "on_retry" in task.spec.callbacks:
-        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "on_retry", error))
+    if "retry" in task.spec.callbacks:
+        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "retry", error))
     pause_until(turn, run, task, pos, instance, following.at)
 
 
@@ -227,8 +231,8 @@ def pause_until(turn: Turn, run: RunView, task: TaskState, pos: int, instance: I
 
 
 def _fail_for_good(turn: Turn, run: RunView, task: TaskState, pos: int, error: Any) -> None:
-    if "on_failure" in task.spec.callbacks:
-        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "on_failure", error))
+    if "failure" in task.spec.callbacks:
+        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "failure", error))
     end_instance(turn, run, task, pos, AttemptState.FAILED)
     if run.graph.spec.fail_fast and run.verdict is None and not task.spec.is_teardown:
         flow.spread(turn)

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 from dagd.decide.state import Instance
 from dagd.model.specs import TaskSpec
 from dagd.model.states import Charge, Reason
+from dagd.model.times import SECOND
 
 FREE = frozenset({Reason.STOPPED, Reason.NOT_STARTED})
+LONGEST_US = 100 * 365 * 86_400 * SECOND  # an instant must fit its column
 
 
 class NextTry(NamedTuple):
@@ -23,12 +25,15 @@ def retry_delay_us(spec: TaskSpec, failures: int, jitter: random.Random) -> int:
     """`retry_delay * factor ** (n - 1)`, capped, with the jitter asked for; n = failures charged so far, from 1."""
     delay = float(spec.retry_delay_us)
     if spec.retry_factor != 1.0:
-        delay *= spec.retry_factor ** min(failures - 1, 64)
+        try:
+            delay *= spec.retry_factor ** (failures - 1)
+        except OverflowError:
+            delay = float(LONGEST_US)
     if spec.max_retry_delay_us is not None:
         delay = min(delay, float(spec.max_retry_delay_us))
     if spec.retry_jitter:
         delay *= 1.0 + spec.retry_jitter * (2.0 * jitter.random() - 1.0)
-    return int(delay)
+    return int(min(delay, LONGEST_US))
 
 
 def next_try(

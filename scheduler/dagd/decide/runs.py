@@ -7,16 +7,16 @@ import heapq
 
 from dagd.decide import deadlines, flow
 from dagd.decide.assets import events_to_consume, leaves_of
-from dagd.decide.graph import Graph
 from dagd.decide.state import DagState, PastRun, RunView
 from dagd.decide.turn import Turn
 from dagd.model.plans import NewRun, NextDue, RunMove
-from dagd.model.states import AttemptState, RunKind, RunState
+from dagd.model.states import AttemptState, DeadlineState, RunKind, RunState
 from dagd.model.times import iso
 from dagd.timetables.base import Slot
 
 PREFIX = {RunKind.SCHEDULED: "scheduled__", RunKind.ASSET: "asset__", RunKind.BACKFILL: "backfill__"}
 FINE = (AttemptState.SUCCESS, AttemptState.SKIPPED)
+RUNS_PER_TURN = 500
 
 
 def slot_floor(dag: DagState) -> int:
@@ -88,33 +88,34 @@ def create_due(turn: Turn, dag: DagState) -> None:
     if not dag.graph.spec.catchup:
         slot = dag.timetable.last_until(turn.now)
         if slot is None or slot.due_at < dag.next_due:
-            slot = dag.timetable.next_after(dag.next_due - 1)
-        if slot is not None:
-            _create_slot(turn, dag, slot)
+            slot = dag.timetable.next_after(turn.now)
+        _create_slot(turn, dag, slot)
         return
     while dag.next_due is not None and dag.next_due <= turn.now:
         if len(dag.running) + len(dag.queued) >= dag.max_runs:
             return
-        found = dag.timetable.next_after(dag.next_due - 1)
-        if found is None:
+        if len(turn.plan.new_runs) >= RUNS_PER_TURN:
+            turn.state.set_timer(turn.now, "slot", dag.id)  # the rest in the next turn
             return
-        _create_slot(turn, dag, found)
+        _create_slot(turn, dag, dag.timetable.next_after(dag.next_due - 1))
 
 
 def _create_continuous(turn: Turn, dag: DagState) -> None:
-    if dag.running or dag.queued:
-        return
-    _create_slot(turn, dag, Slot(turn.now, turn.now, turn.now, turn.now))
+    if not dag.running and not dag.queued and dag.timetable is not None:
+        _create_slot(turn, dag, dag.timetable.next_after(turn.now - 1))
 
 
-def _create_slot(turn: Turn, dag: DagState, slot: Slot) -> None:
-    assert dag.timetable is not None
-    following = dag.timetable.next_after(slot.due_at)
+def _create_slot(turn: Turn, dag: DagState, slot: Slot | None) -> None:
+    """The run of a slot that has fallen due; for one yet to come (or none) the DAG's clock alone moves on."""
+    assert dag.timetable is not None and dag.graph is not None
+    is_due = slot is not None and slot.due_at <= turn.now
+    following = dag.timetable.next_after(slot.due_at) if slot is not None and is_due else slot
     due = None if following is None else following.due_at
-    assert dag.graph is not None
-    turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, dag.graph.version, slot.due_at))
-    dag.next_due, dag.last_slot = due, slot.due_at
-    create_run(turn, dag, RunKind.SCHEDULED, slot)
+    last_slot = slot.due_at if slot is not None and is_due else dag.last_slot
+    turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, dag.graph.version, last_slot))
+    dag.next_due, dag.last_slot = due, last_slot
+    if slot is not None and is_due:
+        create_run(turn, dag, RunKind.SCHEDULED, slot)
     arm(turn, dag)
 
 
@@ -149,8 +150,7 @@ def enlist(turn: Turn, dag: DagState, run: RunView) -> None:
 
 def place_in_order(runs: dict[int, RunView], dag: DagState, run: RunView) -> None:
     """Insert an unended run in its DAG's order: by due instant, then id."""
-    keys = [(runs[other].due_at, other) for other in dag.order]
-    dag.order.insert(bisect.bisect(keys, (run.due_at, run.id)), run.id)
+    bisect.insort(dag.order, run.id, key=lambda other: (runs[other].due_at, other))
 
 
 def trigger_by_assets(turn: Turn, dag: DagState) -> None:
@@ -174,9 +174,30 @@ def trigger_by_assets(turn: Turn, dag: DagState) -> None:
 def start_queued(turn: Turn, dag: DagState) -> None:
     """Start queued runs while the DAG may have more of them running."""
     while dag.queued and not dag.paused and len(dag.running) < dag.max_runs:
-        run = turn.state.runs.get(heapq.heappop(dag.queued)[2])
-        if run is not None and run.state is RunState.QUEUED:
+        run = turn.state.runs.get(dag.queued[0][2])
+        if run is not None and run.graph.uses_past:
+            # In their order, whatever their rank: a run that waits for one before it must not hold the last place.
+            run = _first_in_order(turn.state.runs, dag) or run
+        if run is None:
+            heapq.heappop(dag.queued)
+            continue
+        leave_queue(dag, run)
+        if run.state is RunState.QUEUED:
             start_run(turn, dag, run)
+
+
+def _first_in_order(known: dict[int, RunView], dag: DagState) -> RunView | None:
+    return next((run for run in map(known.get, dag.order) if run and run.state is RunState.QUEUED), None)
+
+
+def leave_queue(dag: DagState, run: RunView) -> None:
+    """A run waits no longer for its turn: it starts, or it ended without one."""
+    entry = (run.rank, run.due_at, run.id)
+    if dag.queued and dag.queued[0] == entry:
+        heapq.heappop(dag.queued)
+    elif entry in dag.queued:
+        dag.queued.remove(entry)
+        heapq.heapify(dag.queued)
 
 
 def start_run(turn: Turn, dag: DagState, run: RunView) -> None:
@@ -190,6 +211,7 @@ def start_run(turn: Turn, dag: DagState, run: RunView) -> None:
     run.lay_out()
     turn.touched_runs[run.id] = run
     arm_timeout(turn, run)
+    deadlines.close(turn, run, deadlines.WHOLE_RUN, DeadlineState.MET, by="start")
     deadlines.set_at(turn, run, frozenset({"started"}), deadlines.WHOLE_RUN)
     for task in run.tasks:
         task.past_ok = flow.past_blocker(turn, run, task) is None
@@ -203,6 +225,12 @@ def arm_timeout(turn: Turn, run: RunView) -> None:
     limit = run.graph.spec.dagrun_timeout_us
     if limit is not None and run.started_at is not None:
         turn.state.set_timer(run.started_at + limit, "run_timeout", run.id)
+
+
+def is_out_of_time(turn: Turn, run: RunView) -> bool:
+    """Whether dagrun_timeout has passed since the run's start (a clear may have started it anew)."""
+    limit = run.graph.spec.dagrun_timeout_us
+    return limit is not None and run.started_at is not None and run.started_at + limit <= turn.now
 
 
 def verdict_of(run: RunView) -> RunState:
@@ -236,7 +264,7 @@ def end_run_if_over(turn: Turn, run: RunView) -> bool:
     turn.plan.run_moves.append(RunMove(run.id, RUN_EVENT[state], turn.now, run.reason))
     turn.plan.news.append((turn.dag(run).name, run.run_id, state.word, turn.now - (run.started_at or turn.now)))
     deadlines.on_run_ended(turn, run, state)
-    event = "on_success" if state is RunState.SUCCESS else "on_failure"
+    event = "success" if state is RunState.SUCCESS else "failure"
     if event in run.graph.spec.callbacks:
         turn.tell("callback", run.run_id, run, task_id=None, event=event, error=run.reason)
     if state is RunState.FAILED:
@@ -250,7 +278,7 @@ def detach(turn: Turn, run: RunView) -> None:
     dag = turn.dag(run)
     dag.running.discard(run.id)
     at = dag.order.index(run.id) if run.id in dag.order else None
-    if _uses_past(run.graph):
+    if run.graph.uses_past:
         past = PastRun(run.id, run.due_at, run.run_id, worst_states(run))
         if dag.last_past is None or (dag.last_past.due_at, dag.last_past.id) < (run.due_at, run.id):
             dag.last_past = past
@@ -260,14 +288,10 @@ def detach(turn: Turn, run: RunView) -> None:
         dag.order.pop(at)
     if not run.deadlines:
         turn.state.runs.pop(run.id, None)
-    if at is not None and at < len(dag.order) and _uses_past(run.graph):
+    if at is not None and at < len(dag.order) and run.graph.uses_past:
         later = turn.state.runs.get(dag.order[at])
         if later is not None and later.tasks:
             flow.check_past(turn, later)
-
-
-def _uses_past(graph: Graph) -> bool:
-    return any(task.depends_on_past or task.wait_for_downstream for task in graph.tasks)
 
 
 def worst_states(run: RunView) -> dict[int, int]:

@@ -40,6 +40,6 @@ class Turn:
     def tell(self, topic: str, subject: str, run: RunView, **payload: Any) -> None:
         """Write an outbox row in this turn's transaction."""
         dag = self.dag(run)
-        body = {"dag_id": dag.name, "run_id": run.run_id, **payload}
+        body = {"dag_id": dag.name, "run": run.id, "run_id": run.run_id, **payload}
         row_id = self.state.new_id(dag.shard, self.now)
         self.plan.outbox.append(OutboxRow(row_id, topic, subject, json.dumps(body), self.now))

@@ -95,12 +95,40 @@ class Launcher:
             "xcom": self._values.inputs(connection, run, task),
             "items": items,
             "map_sizes": sizes,
-            "xcom_folder": str(self._settings.xcom_folder),
-            "inline_limit": self._settings["xcom.inline_kb"] * 1024,
-            "xcom_limit": self._settings["xcom.limit_mb"] * 1024 * 1024,
             "started_first_at": launch.first_started_at,
             "idempotency_key": f"{run.id}/{task.no}/{launch.key[2]}",
             "callback": None,
+            **self._limits(),
+        }
+
+    def callback_payload(
+        self, connection: Connection, dag: DagState, run: RunView, told: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What a callback's process is told: the run, the instance, the event."""
+        index = told.get("map_index")
+        return {
+            "dag_id": dag.name,
+            "task_id": told.get("task_id"),
+            "map_index": -1 if index is None else index,
+            "try_no": told.get("try_no") or 1,
+            "max_tries": 1,
+            "leg": 1,
+            "state": None,
+            "run": self.run_facts(connection, run),
+            "xcom": {},
+            "items": None,
+            "map_sizes": [],
+            "started_first_at": None,
+            "idempotency_key": f"{run.id}/callback",
+            "callback": {name: told.get(name) for name in ("event", "error", "reason", "index")},
+            **self._limits(),
+        }
+
+    def _limits(self) -> dict[str, Any]:
+        return {
+            "xcom_folder": str(self._settings.xcom_folder),
+            "inline_limit": self._settings["xcom.inline_kb"] * 1024,
+            "xcom_limit": self._settings["xcom.limit_mb"] * 1024 * 1024,
         }
 
     def run_facts(self, connection: Connection, run: RunView) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections import deque
 from typing import Any
 
 from dagd.decide.core import Inputs
+from dagd.engine.callbacks import is_callback
 from dagd.engine.reader import Reader
 from dagd.engine.service import CARRY_US, Scheduler
 from dagd.model.errors import Fenced, Unreachable
@@ -143,7 +144,10 @@ class Loop:
         if kind == "started":
             inputs.started += [(one["token"], one.get("pid"), one["started_at"], agent) for one in frame["tries"]]
         elif kind == "result":
-            inputs.results += frame["tries"]
+            inputs.results += [one for one in frame["tries"] if not is_callback(one["token"])]
+            ended = [one for one in frame["tries"] if is_callback(one["token"])]
+            if ended:
+                self.scheduler.executor.acknowledge(self.scheduler.callbacks.finish(ended))
         elif kind == "request":
             self._reader.ask(frame)
         elif kind == "adopted":

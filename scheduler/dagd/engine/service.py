@@ -12,6 +12,7 @@ from pathlib import Path
 from dagd.decide.core import Inputs, decide
 from dagd.decide.state import State
 from dagd.engine import loader
+from dagd.engine.callbacks import Callbacks
 from dagd.engine.clock import Clock
 from dagd.engine.committer import Committer
 from dagd.engine.doorbell import Doorbell, ring_all
@@ -54,6 +55,7 @@ class Scheduler:
         self.lock: FileLock | None = None
         self.pending = Inputs()
         self.seed = secrets.randbits(32)
+        self.callbacks = Callbacks(database, self.graphs, self.launcher)
         self.failures = 0
         self.turns = 0
         self.carried: list[Start] = []
@@ -108,6 +110,7 @@ class Scheduler:
     def adopt_all(self) -> None:
         """Ask the agent what became of every live try, and repeat the stops that are due."""
         self.executor.open()
+        self.callbacks.forget()
         live = [token for token, place in self.state.tokens.items() if not self._is_deferred(place)]
         live += list(self.state.superseded)
         if live:
@@ -197,6 +200,10 @@ class Scheduler:
                 self.launcher.forget(move.run)
         for dag_name, run_name, state, took in plan.news:
             self.talk.say(state, f"{dag_name} {run_name}   {state} in {duration_text(took)}")
+        if any(row.topic == "callback" for row in plan.outbox):
+            self.callbacks.is_due = True
+        if self.callbacks.is_due and self.executor.is_connected:
+            self.callbacks.launch(self.state, self.executor)
         if plan.asset_events or plan.subscriptions:
             self._after_events()
         self.executor.flush()

@@ -48,7 +48,7 @@ def environment(settings: Settings) -> dict[str, str]:
 def migrate_first(settings: Settings) -> str:
     """Bring the database up to date in a process of its own, so that this one stays small; returns what it says."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "dagd", "db", "migrate", "--brief"], env=environment(settings), text=True,
+        [sys.executable, "-P", "-m", "dagd.engine.migration"], env=environment(settings), text=True,
         stdout=subprocess.PIPE,
     )  # fmt: skip
     if done.returncode:
@@ -171,9 +171,8 @@ class Up:
             part.pause_s = FIRST_PAUSE_S if steady or not part.pause_s else min(LONGEST_PAUSE_S, part.pause_s * 2)
             part.process, part.restart_at = None, now + part.pause_s
             log = self.settings.log_folder / f"{part.name}.log"
-            say(
-                f"{time.strftime('%H:%M:%S')} ! {part.name} ended ({status}), starts again in {part.pause_s:g} s   {log}"
-            )
+            when = time.strftime("%H:%M:%S")
+            say(f"{when} ! {part.name} ended ({status}), starts again in {part.pause_s:g} s   {log}")
         if part.process is None and now >= part.restart_at and not self.stopping:
             os.close(start_part(part, self.settings))
 
@@ -191,6 +190,16 @@ class Up:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        _reap_children()
+
+
+def _reap_children() -> None:
+    """The keeper is our child too: leave no zombie to an init that does not reap."""
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            continue
+    except ChildProcessError:
+        return
 
 
 def run_up(settings: Settings) -> None:

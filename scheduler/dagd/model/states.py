@@ -141,6 +141,7 @@ class Reason:
     SHORT_CIRCUIT = "short-circuited"
     UPSTREAM = "upstream"
     EMPTY_MAP = "mapped over nothing"
+    UNMAPPABLE = "mapped over a value that is no list or dict"
     REMOVED = "removed from the DAG"
 
 

@@ -76,9 +76,7 @@ def queued_runs(connection: Connection, shards: Iterable[int]) -> list[Row[Any]]
         connection.execute(
             select(dag_run)
             .join(dag, dag.c.id == dag_run.c.dag_id)
-            .where(
-                dag_run.c.state < ACTIVE_BELOW, dag_run.c.state == QUEUED, dag.c.shard.in_(list(shards))
-            )
+            .where(dag_run.c.state < ACTIVE_BELOW, dag_run.c.state == QUEUED, dag.c.shard.in_(list(shards)))
             .order_by(dag_run.c.id)
         )
     )

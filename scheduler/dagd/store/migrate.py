@@ -76,8 +76,7 @@ def _seed(connection: Connection) -> None:
         connection.execute(text("INSERT INTO shard (id) VALUES (:id) ON CONFLICT DO NOTHING"), {"id": shard})
     connection.execute(
         text(
-            "INSERT INTO pool (name, slots, description) VALUES ('default_pool', :slots, :words)"
-            " ON CONFLICT DO NOTHING"
+            "INSERT INTO pool (name, slots, description) VALUES ('default_pool', :slots, :words) ON CONFLICT DO NOTHING"
         ),
         {"slots": DEFAULT_POOL_SLOTS, "words": "Tasks that name no pool"},
     )

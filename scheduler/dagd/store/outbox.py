@@ -48,9 +48,9 @@ def close(connection: Connection, row_id: int, error: str | None, pause_us: int)
     connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
 
 
-def close_many(connection: Connection, row_ids: list[int]) -> None:
-    """Delivered, several at once."""
-    now = dialects.clock(connection)
-    connection.execute(
-        update(outbox).where(outbox.c.id.in_(row_ids)).values(delivered_at=now, tries=outbox.c.tries + 1)
-    )
+def close_callback(connection: Connection, row_id: int, error: str | None, *, give_up: bool) -> None:
+    """A callback ended: delivered, or failed and (unless given up) open for another try."""
+    values: dict[str, Any] = {"tries": outbox.c.tries + 1, "error": error}
+    if error is None or give_up:
+        values["delivered_at"] = dialects.clock(connection)
+    connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))

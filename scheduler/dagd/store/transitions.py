@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, insert, text, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, func, insert, text, update
 
 from dagd.model.plans import CommandDone, DeadlineRow, Deferral, End, Enqueue, NewRun, Resume, RunMove, Settle, Start
 from dagd.model.states import ATTEMPT_MOVES, RUN_MOVES, AttemptState, CommandState, DeadlineState, RunState
@@ -46,7 +46,7 @@ ENQUEUE = insert(attempt).values(leg=1, state=int(AttemptState.QUEUED), charged=
 START = _attempt_move("start", started_at=bindparam("at"), pid=bindparam("pid_"), agent=bindparam("agent_"))
 DEFER = _attempt_move(
     "defer",
-    started_at=case((A.started_at.is_(None), bindparam("at")), else_=A.started_at),
+    started_at=func.coalesce(A.started_at, bindparam("at", type_=BigInteger)),
     pid=bindparam("pid_"),
     resume_at=bindparam("resume"),
     leg_state=bindparam("saved"),
@@ -56,8 +56,8 @@ END = {
     event: _attempt_move(
         event,
         ended_at=bindparam("ended"),
-        started_at=case((A.started_at.is_(None), bindparam("at")), else_=A.started_at),
-        pid=case((bindparam("pid_").is_(None), A.pid), else_=bindparam("pid_")),
+        started_at=func.coalesce(A.started_at, bindparam("at", type_=BigInteger)),
+        pid=func.coalesce(bindparam("pid_", type_=BigInteger), A.pid),
         reason=bindparam("why"),
         error=bindparam("error_"),
         exit_code=bindparam("exit_"),

@@ -141,8 +141,14 @@ def mark_missing(connection: Connection, names: Iterable[str], now: int) -> None
         )
 
 
-def put_error(connection: Connection, error: FileError, now: int, last_good: int | None) -> None:
-    """The file has this error now; `since` stays when it is the same one."""
+def number_of(connection: Connection, name: str) -> int | None:
+    """The number of a DAG's current version."""
+    statement = select(dag_version.c.number).join(dag, dag.c.current_version == dag_version.c.id)
+    return connection.execute(statement.where(dag.c.name == name)).scalar()
+
+
+def put_error(connection: Connection, error: FileError, now: int, last_good: int | None) -> bool:
+    """The file has this error now; `since` stays when it is the same one. True when it is another."""
     row = connection.execute(select(import_error).where(import_error.c.file == error.file)).first()
     values = {
         "line": error.line, "code": error.code, "error": error.error, "traceback": error.traceback,
@@ -152,6 +158,9 @@ def put_error(connection: Connection, error: FileError, now: int, last_good: int
         connection.execute(insert(import_error).values(file=error.file, since=now, **values))
     elif (row.line, row.error, row.code) != (error.line, error.error, error.code):
         connection.execute(update(import_error).where(import_error.c.file == error.file).values(since=now, **values))
+    else:
+        return False
+    return True
 
 
 def clear_errors(connection: Connection, files: Iterable[str]) -> None:

@@ -1,0 +1,96 @@
+"""Callbacks of users: launches of their own, due from outbox rows, at most a minute each, at least once."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from dagd.decide.state import DagState, State
+from dagd.engine import loader
+from dagd.engine.launcher import Launcher
+from dagd.engine.loader import Graphs
+from dagd.executors.protocol import Executor
+from dagd.store import facts, outbox
+from dagd.store.database import Connection, Database, Row
+
+LOG = logging.getLogger("dagd.callbacks")
+PREFIX = "cb-"
+LIMIT_US = 60_000_000
+GRACE_US = 5_000_000
+BATCH = 50
+TRIES = 3
+
+
+def is_callback(token: str) -> bool:
+    """Whether a token is of a callback's launch."""
+    return token.startswith(PREFIX)
+
+
+class Callbacks:
+    """Launches open callback rows of this scheduler's DAGs, and closes them by their results."""
+
+    def __init__(self, database: Database, graphs: Graphs, launcher: Launcher) -> None:
+        self._database, self._graphs, self._launcher = database, graphs, launcher
+        self._in_flight: set[str] = set()
+        self.is_due = True
+
+    def launch(self, state: State, executor: Executor) -> None:
+        """Launch what is open and not in flight."""
+        self.is_due = False
+        tries: list[dict[str, Any]] = []
+        with self._database.read() as connection:
+            for row in outbox.open_callbacks(connection, BATCH):
+                payload = json.loads(row.payload)
+                token = f"{PREFIX}{row.id}-{row.tries}"
+                dag = state.dags.get(state.names.get(payload["dag_id"], -1))
+                if dag is None or token in self._in_flight:
+                    continue
+                frame = self._frame(connection, dag, row, payload, token, executor)
+                if frame is not None:
+                    self._in_flight.add(token)
+                    tries.append(frame)
+        executor.submit(tries)
+
+    def _frame(
+        self, connection: Connection, dag: DagState, row: Row[Any], payload: dict[str, Any], token: str,
+        executor: Executor,
+    ) -> dict[str, Any] | None:  # fmt: skip
+        stored = facts.run_row(connection, payload["run"])
+        if stored is None:
+            return None
+        run = loader.new_run(connection, self._graphs, stored)
+        self._launcher.tell_version(connection, dag, run, executor)
+        return {
+            "token": token,
+            "grade": "fork",
+            "version": run.graph.version,
+            "worker_key": "",
+            "timeout_us": LIMIT_US,
+            "grace_us": GRACE_US,
+            "log": f"{dag.id}/{run.id}/callback.{row.id}.log",
+            "payload": self._launcher.callback_payload(connection, dag, run, payload),
+        }
+
+    def finish(self, results: Iterable[dict[str, Any]]) -> list[str]:
+        """Close the rows of ended callbacks; returns the tokens to acknowledge. A failed one is tried again, thrice."""
+        tokens: list[str] = []
+        with self._database.write() as connection:
+            for result in results:
+                token = result["token"]
+                row_id, tried = (int(part) for part in token.removeprefix(PREFIX).split("-"))
+                failed = result["outcome"] != "succeed"
+                error = json.dumps(result.get("error") or result.get("reason")) if failed else None
+                if failed:
+                    LOG.warning("callback %s failed: %s", token, error)
+                outbox.close_callback(connection, row_id, error, give_up=tried + 1 >= TRIES)
+                self._in_flight.discard(token)
+                self.is_due = self.is_due or failed
+                tokens.append(token)
+        return tokens
+
+    def forget(self) -> None:
+        """The agent may have lost them: look at the rows again. A token that it knows is not started twice."""
+        self._in_flight.clear()
+        self.is_due = True

@@ -1,0 +1,264 @@
+"""The processor: sweeps the DAG folder, parses what changed in the sandbox, and writes versions and errors.
+
+Events of the kernel are a hint, the sweep is the truth. One processor a home: a lock file says so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dagd.engine.doorbell import ring_all
+from dagd.engine.folder import Folder, KnownFile
+from dagd.engine.run import private_files
+from dagd.model.errors import AlreadyRunning, Unreachable
+from dagd.model.settings import Settings
+from dagd.observe.talk import Talk
+from dagd.parsing.closure import content_hash
+from dagd.parsing.results import FileError, Limits, ParsedFile
+from dagd.parsing.sandbox import Sandbox
+from dagd.parsing.sweep import Stamp, scan
+from dagd.store import components, dialects, versions
+from dagd.store.database import Database, DBAPIError, open_database
+from dagd.store.migrate import check_schema
+
+LOG = logging.getLogger("dagd.processor")
+BEAT_S = 4.0
+BATCH_S = 0.25
+FIRST_RETRY_S, LONGEST_RETRY_S = 30.0, 3600.0
+HOSTILE = "DAGD-111"
+
+
+class Processor:
+    """One duty: what lies in the folder is what the database says of it."""
+
+    def __init__(self, settings: Settings, database: Database, talk: Talk) -> None:
+        self._settings, self._database, self._talk = settings, database, talk
+        self._root = settings.dags_folder
+        self._folder = Folder()
+        self._stored: dict[str, tuple[str, ...]] = {}
+        self._is_first = True
+        self._beat_at = 0.0
+        limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
+        self._sandbox = Sandbox(
+            str(self._root), limits, jobs=2, default_timezone=settings["core.default_timezone"],
+            variables=self._variable,
+        )  # fmt: skip
+
+    def _variable(self, key: str) -> str | None:
+        with self._database.read() as connection:
+            return components.variable_value(connection, key)
+
+    def load(self) -> None:
+        """Know what the database says: DAGs of files, and errors."""
+        with self._database.read() as connection:
+            for row in versions.known_dags(connection).values():
+                if row.missing_since is None:
+                    known = self._folder.files.setdefault(row.file, KnownFile(str(self._root / row.file)))
+                    known.dag_ids |= {row.name}
+
+    def poll(self) -> float:
+        """One sweep; returns the pause until the next."""
+        changed = self._changed_files()
+        gone = self._gone_files()
+        if changed or gone or self._is_first:
+            self._parse(changed, gone)
+        self._is_first = False
+        if not changed:
+            self._sandbox.close()
+        self._beat()
+        return float(self._settings["parsing.sweep_s"])
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beat_at >= BEAT_S:
+            with self._database.write() as connection:
+                detail = f"{len(self._folder.files)} files"
+                components.beat(connection, "processor", socket.gethostname(), os.getpid(), detail)
+            self._beat_at = time.monotonic()
+
+    def _changed_files(self) -> list[str]:
+        """Files to parse: new, touched with another content, importing something touched, or due for another try."""
+        found = {os.path.relpath(path, self._root): (path, stamp) for path, stamp in scan(str(self._root)).items()}
+        self._present: dict[str, tuple[str, Stamp]] = found
+        touched = {
+            name
+            for name, (path, stamp) in found.items()
+            if name not in self._folder.files or self._folder.files[name].stamp != stamp
+        }
+        paths = {found[name][0] for name in touched}
+        candidates = touched | (self._folder.dependents(paths) & set(found))
+        changed = [name for name in sorted(candidates) if self._is_new_content(name, *found[name])]
+        now = time.monotonic()
+        for name, known in self._folder.files.items():
+            if known.try_again_at and now >= known.try_again_at and name in found and name not in changed:
+                known.try_again_at = 0.0
+                changed.append(name)
+        return changed
+
+    def _is_new_content(self, name: str, path: str, stamp: Stamp) -> bool:
+        known = self._folder.files.setdefault(name, KnownFile(path))
+        is_fresh = known.stamp is None
+        known.stamp, known.path = stamp, path
+        if is_fresh:
+            return True
+        try:
+            return content_hash(path, str(self._root)) != known.content_hash
+        except OSError:
+            return True
+
+    def _gone_files(self) -> list[str]:
+        return [name for name in self._folder.files if name not in self._present]
+
+    def _parse(self, changed: list[str], gone: list[str]) -> None:
+        started = time.monotonic()
+        before = self._folder.owners()
+        for name in gone:
+            del self._folder.files[name]
+        batch: list[str] = []
+        written_at = started
+        names = {os.path.abspath(self._folder.files[name].path): name for name in changed}
+        for parsed in self._sandbox.parse(names):
+            name = names[parsed.path]
+            self._folder.take(name, parsed)
+            self._set_retry(name, parsed)
+            batch.append(name)
+            if time.monotonic() - written_at > BATCH_S:
+                self._write(batch)
+                batch, written_at = [], time.monotonic()
+        self._write(batch)
+        self._settle(before, gone)
+        took = time.monotonic() - started
+        if changed:
+            LOG.info("parsed %s files in %.3f s", len(changed), took)
+
+    def _set_retry(self, name: str, parsed: ParsedFile) -> None:
+        known = self._folder.files[name]
+        if parsed.error is None or parsed.error.code != HOSTILE:
+            known.try_again_at = 0.0
+            return
+        known.tries += 1
+        pause = min(LONGEST_RETRY_S, FIRST_RETRY_S * 4.0 ** (known.tries - 1))
+        known.try_again_at = time.monotonic() + pause
+
+    def _write(self, names: list[str]) -> None:
+        """Store the versions of parsed files, in one short transaction, and ring the schedulers."""
+        if not names:
+            return
+        owners = self._folder.owners()
+        with self._database.write() as connection:
+            now = dialects.clock(connection)
+            for name in names:
+                known = self._folder.files[name]
+                for spec in known.specs.values():
+                    if owners[spec.dag_id] == name and known.error is None:
+                        number, is_new = versions.store_spec(connection, spec, known.sources, now)
+                        self._say_new(name, spec.dag_id, spec.schedule_text, number, is_new)
+        ring_all(self._settings.run_folder)
+
+    def _say_new(self, name: str, dag_id: str, schedule: str | None, number: int, is_new: bool) -> None:
+        if is_new and not self._is_first:
+            what = f"{schedule or 'no schedule'}" if number == 1 else f"version {number}"
+            self._talk.say("new", f"{dag_id}    {self._shown(name)}   {what}")
+
+    def _shown(self, name: str) -> str:
+        return f"{self._root.name}/{name}"
+
+    def _settle(self, before: dict[str, str], gone: list[str]) -> None:
+        """After the parses: DAGs without a file, DAGs that another file takes over, errors."""
+        owners = self._folder.owners()
+        lost = set(before) - set(owners)
+        heirs = {dag_id for dag_id in owners if before.get(dag_id, owners[dag_id]) != owners[dag_id]}
+        errors = {name: self._folder.error_of(name, owners) for name in self._folder.files}
+        with self._database.write() as connection:
+            now = dialects.clock(connection)
+            for dag_id in sorted(heirs):
+                known = self._folder.files[owners[dag_id]]
+                if dag_id in known.specs:
+                    versions.store_spec(connection, known.specs[dag_id], known.sources, now)
+            versions.mark_missing(connection, lost, now)
+            self._write_errors(connection, errors, now)
+        for dag_id in sorted(lost):
+            self._talk.say("gone", f"{dag_id}    its file is gone; runs in flight finish, no slot starts")
+        if lost or heirs:
+            ring_all(self._settings.run_folder)
+
+    def _write_errors(self, connection: Any, errors: dict[str, FileError | None], now: int) -> None:
+        stored = versions.known_errors(connection)
+        versions.clear_errors(connection, [name for name in stored if errors.get(name) is None])
+        for name, error in errors.items():
+            if error is None:
+                continue
+            text = error.message if not error.remedy else f"{error.message}. {error.remedy}"
+            row = versions.FileError(name, error.line, error.code, text, error.traceback or None)
+            good = max(
+                (versions.number_of(connection, dag) or 0 for dag in self._folder.files[name].dag_ids), default=0
+            )
+            if versions.put_error(connection, row, now, good or None) and not self._is_first:
+                place = self._shown(name) + (f":{error.line}" if error.line else "")
+                tail = f"   → version {good} keeps running" if good else ""
+                self._talk.say("error", f"{place}   {error.first_line}{tail}")
+
+    def summary(self, took_s: float) -> dict[str, Any]:
+        """What `up` says of the first sweep."""
+        owners = self._folder.owners()
+        errors = sum(self._folder.error_of(name, owners) is not None for name in self._folder.files)
+        return {"files": len(self._present), "dags": len(owners), "errors": errors, "ms": int(took_s * 1000)}
+
+    def close(self) -> None:
+        """End the sandbox."""
+        self._sandbox.close()
+
+
+def take_lock(run_folder: Path) -> int:
+    """One processor a home. Raises AlreadyRunning."""
+    run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(run_folder / "processor.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise AlreadyRunning("another processor serves this home", remedy="Stop it first.") from error
+    return descriptor
+
+
+def run_processor(
+    settings: Settings, *, ready: Callable[[dict[str, Any]], None] | None = None, talk: Talk | None = None
+) -> None:
+    """Run the processor until SIGTERM or SIGINT."""
+    private_files()
+    database = open_database(settings.database_url, busy_timeout_s=settings["database.busy_timeout_s"])
+    check_schema(database)
+    lock = take_lock(settings.run_folder)
+    settings.dags_folder.mkdir(parents=True, exist_ok=True)
+    stop_read, stop_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
+            signal.signal(number, lambda *_: os.write(stop_write, b"."))
+    processor = Processor(settings, database, talk or Talk(None))
+    started = time.monotonic()
+    processor.load()
+    pause = _poll(processor)
+    if ready is not None:
+        ready(processor.summary(time.monotonic() - started))
+    while not select.select([stop_read], [], [], pause)[0]:
+        pause = _poll(processor)
+    processor.close()
+    database.close()
+    os.close(lock)
+
+
+def _poll(processor: Processor) -> float:
+    """One sweep; a database that is away is waited for."""
+    try:
+        return processor.poll()
+    except (DBAPIError, Unreachable) as error:
+        LOG.warning("the sweep waits for the database: %s", error)
+        return 1.0
