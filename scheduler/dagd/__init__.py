@@ -50,7 +50,6 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from dagd.authoring.asset_decorator import asset as asset
     from dagd.authoring.assets import Asset as Asset
-    from dagd.authoring.assets import Asset as Dataset
     from dagd.authoring.assets import AssetAll as AssetAll
     from dagd.authoring.assets import AssetAny as AssetAny
     from dagd.authoring.assets import AssetOrTimeSchedule as AssetOrTimeSchedule
@@ -90,3 +89,5 @@ if TYPE_CHECKING:
     from dagd.timetables.schedules import CronDataInterval as CronDataInterval
     from dagd.timetables.schedules import Events as Events
     from dagd.timetables.schedules import MultipleCron as MultipleCron
+
+    Dataset = Asset

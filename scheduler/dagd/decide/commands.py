@@ -12,10 +12,10 @@ from typing import Any
 
 from dagd.decide import deadlines, runs, stops
 from dagd.decide.settling import ADMITTED
-from dagd.decide.state import RunView, TaskState
+from dagd.decide.state import READY, WAITING, RunView, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import EVERY_INDEX, CommandDone, End, RunMove, Settle, StopRequest, Supersede
-from dagd.model.states import AttemptState, Reason, RunState
+from dagd.model.states import ATTEMPT_MOVES, AttemptState, Reason, RunState
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Request:
 
 
 MARKS = {"success": "succeed", "failed": "fail", "skipped": "skip"}
+EVENT_OF = {int(move.target): move.event for move in ATTEMPT_MOVES.values() if move.births}
 RUN_VERDICTS = {"success": RunState.SUCCESS, "failed": RunState.FAILED}
 
 
@@ -144,6 +145,26 @@ def _supersede(
             turn.plan.stops.append(_stop(turn, run, task, pos, reason))
 
 
+def _speak_for_each(turn: Turn, request: Request, run: RunView, task: TaskState, cleared: set[int]) -> None:
+    """The row of index -1 may speak for a cleared index: then each of the others gets a row of its own."""
+    if task.rest is None or not task.rest[1] & cleared:
+        return
+    reason, covered = task.rest
+    task.rest = None
+    turn.plan.supersedes.append(Supersede((run.id, task.no, -1), request.id))
+    for pos in sorted(covered - cleared):
+        turn.plan.settles.append(Settle((run.id, task.no, pos), EVENT_OF[task.states[pos]], reason, turn.now))
+
+
+def _indices_with_rows(task: TaskState) -> list[int]:
+    """The indices of a mapped task that the row of index -1 cannot speak for: they have rows of their own."""
+    if not task.is_mapped or task.is_whole or task.size is None:
+        return []
+    covered = task.rest[1] if task.rest is not None else frozenset()
+    begun = [pos for pos, code in enumerate(task.states) if code not in (WAITING, READY) or pos in task.instances]
+    return [pos for pos in begun if pos not in covered]
+
+
 def _reopen(turn: Turn, run: RunView) -> None:
     if not run.state.is_active:
         turn.plan.run_moves.append(RunMove(run.id, "reopen", turn.now))
@@ -157,6 +178,7 @@ def _clear(turn: Turn, request: Request, run: RunView) -> None:
     for task, index in cleared:
         drop = index is None and bool(run.graph.sources[task.i] & names)
         _supersede(turn, request, run, task, index, Reason.CLEARED, drop)
+        _speak_for_each(turn, request, run, task, {at for other, at in cleared if other is task and at is not None})
     if run.state is not RunState.QUEUED:
         _reopen(turn, run)
     done(turn, request, cleared=len(cleared))
@@ -166,8 +188,8 @@ def _mark_tasks(turn: Turn, request: Request, run: RunView) -> None:
     event = MARKS[request.payload["state"]]
     for task, index in _named(run, request.payload["instances"]):
         _supersede(turn, request, run, task, index, Reason.MARKED, False)
-        stored = -1 if index is None else index
-        turn.plan.settles.append(Settle((run.id, task.no, stored), event, Reason.MARKED, turn.now))
+        for stored in [*_indices_with_rows(task), -1] if index is None else [index]:
+            turn.plan.settles.append(Settle((run.id, task.no, stored), event, Reason.MARKED, turn.now))
     if run.state is RunState.QUEUED:
         turn.plan.reloads.append(run.id)
     else:

@@ -35,7 +35,7 @@ def source_length(run: RunView, source: MapSource) -> int:
     if source.kind == "xcom":
         i = run.graph.index[source.task_id]
         if run.tasks[i].is_mapped:
-            return run.tasks[i].returned
+            return run.lengths.get((i, source.key), 0)
         return run.lengths.get((i, source.key), UNMAPPABLE)
     lengths = [source_length(run, part) for part in source.parts]
     if UNMAPPABLE in lengths:

@@ -11,7 +11,7 @@ from dagd.decide.settling import end_instance
 from dagd.decide.state import RETRYING, Instance, RunView, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import Deferral, End, Start, XComRow
-from dagd.model.states import AttemptState, Charge, Reason, RunState
+from dagd.model.states import AttemptState, Charge, Reason
 
 Result = dict[str, Any]
 HOLDS_A_PLACE = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
@@ -86,6 +86,8 @@ def _end_superseded(turn: Turn, token: str, result: Result) -> None:
     if run is None or i is None or not run.tasks:
         return
     task = run.tasks[i]
+    admission.release(turn, run, task)
+    turn.touched_runs[run.id] = run
     for pos, instance in list(task.instances.items()):
         if instance.blocked_by == token:
             flow.unblock(turn, run, task, pos)
@@ -119,16 +121,21 @@ def _succeed(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result
         turn.plan.xcoms.append(
             XComRow(key, value["key"], value.get("text"), value.get("file"), value.get("length"), value.get("size", 0))
         )
-        if value.get("length") is not None and not task.is_mapped:
-            run.lengths[(task.i, value["key"])] = value["length"]
-        if value["key"] == "return_value":
-            task.returned += 1
+        note_length(run, task, value["key"], value.get("length"))
     _end_row(turn, run, task, pos, result, "succeed")
     publish.publish_outlets(turn, run, task, pos, result["token"], task.instance(pos).try_no, frame.get("assets") or [])
     if "success" in task.spec.callbacks:
         turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "success", None))
     end_instance(turn, run, task, pos, AttemptState.SUCCESS)
     flow.apply_decision(turn, run, task, pos, chosen)
+
+
+def note_length(run: RunView, task: TaskState, key: str, length: int | None) -> None:
+    """A value was stored: what a map over it counts."""
+    if task.is_mapped:
+        run.lengths[(task.i, key)] = run.lengths.get((task.i, key), 0) + 1
+    elif length is not None:
+        run.lengths[(task.i, key)] = length
 
 
 def decision_of(run: RunView, task: TaskState, frame: dict[str, Any]) -> tuple[list[str] | None, str | None]:
@@ -234,9 +241,6 @@ def _fail_for_good(turn: Turn, run: RunView, task: TaskState, pos: int, error: A
     if "failure" in task.spec.callbacks:
         turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "failure", error))
     end_instance(turn, run, task, pos, AttemptState.FAILED)
-    if run.graph.spec.fail_fast and run.verdict is None and not task.spec.is_teardown:
-        flow.spread(turn)
-        stops.stop_run(turn, run, RunState.FAILED, Reason.FAIL_FAST, "skip")
 
 
 def callback_of(task: TaskState, pos: int, event: str, error: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dagd.decide.turn import Turn
 from dagd.model.plans import NewRun, NextDue, RunMove
 from dagd.model.states import AttemptState, DeadlineState, RunKind, RunState
 from dagd.model.times import iso
-from dagd.timetables.base import Slot
+from dagd.timetables.base import Slot, Timetable
 
 PREFIX = {RunKind.SCHEDULED: "scheduled__", RunKind.ASSET: "asset__", RunKind.BACKFILL: "backfill__"}
 FINE = (AttemptState.SUCCESS, AttemptState.SKIPPED)
@@ -83,35 +83,39 @@ def create_due(turn: Turn, dag: DagState) -> None:
         return
     assert dag.graph is not None
     if dag.timetable.is_continuous:
-        _create_continuous(turn, dag)
-        return
-    if not dag.graph.spec.catchup:
+        _create_continuous(turn, dag, dag.timetable)
+    elif not dag.graph.spec.catchup:
         slot = dag.timetable.last_until(turn.now)
         if slot is None or slot.due_at < dag.next_due:
             slot = dag.timetable.next_after(turn.now)
-        _create_slot(turn, dag, slot)
-        return
+        _create_slot(turn, dag, dag.timetable, slot)
+    else:
+        _catch_up(turn, dag, dag.timetable)
+
+
+def _create_continuous(turn: Turn, dag: DagState, timetable: Timetable) -> None:
+    if not dag.running and not dag.queued:
+        _create_slot(turn, dag, timetable, timetable.next_after(turn.now - 1))
+
+
+def _catch_up(turn: Turn, dag: DagState, timetable: Timetable) -> None:
     while dag.next_due is not None and dag.next_due <= turn.now:
         if len(dag.running) + len(dag.queued) >= dag.max_runs:
             return
         if len(turn.plan.new_runs) >= RUNS_PER_TURN:
             turn.state.set_timer(turn.now, "slot", dag.id)  # the rest in the next turn
             return
-        _create_slot(turn, dag, dag.timetable.next_after(dag.next_due - 1))
+        _create_slot(turn, dag, timetable, timetable.next_after(dag.next_due - 1))
 
 
-def _create_continuous(turn: Turn, dag: DagState) -> None:
-    if not dag.running and not dag.queued and dag.timetable is not None:
-        _create_slot(turn, dag, dag.timetable.next_after(turn.now - 1))
-
-
-def _create_slot(turn: Turn, dag: DagState, slot: Slot | None) -> None:
+def _create_slot(turn: Turn, dag: DagState, timetable: Timetable, slot: Slot | None) -> None:
     """The run of a slot that has fallen due; for one yet to come (or none) the DAG's clock alone moves on."""
-    assert dag.timetable is not None and dag.graph is not None
+    assert dag.graph is not None
+    following, last_slot = slot, dag.last_slot
     is_due = slot is not None and slot.due_at <= turn.now
-    following = dag.timetable.next_after(slot.due_at) if slot is not None and is_due else slot
+    if slot is not None and is_due:
+        following, last_slot = timetable.next_after(slot.due_at), slot.due_at
     due = None if following is None else following.due_at
-    last_slot = slot.due_at if slot is not None and is_due else dag.last_slot
     turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, dag.graph.version, last_slot))
     dag.next_due, dag.last_slot = due, last_slot
     if slot is not None and is_due:
@@ -205,9 +209,7 @@ def start_run(turn: Turn, dag: DagState, run: RunView) -> None:
     run.state, run.started_at = RunState.RUNNING, turn.now
     dag.running.add(run.id)
     turn.plan.run_moves.append(RunMove(run.id, "start", turn.now))
-    past = dag.last_past
-    if past is not None and (past.due_at, past.id) < (run.due_at, run.id):
-        run.previous = past
+    run.previous = dag.past_before(run)
     run.lay_out()
     turn.touched_runs[run.id] = run
     arm_timeout(turn, run)
@@ -280,8 +282,7 @@ def detach(turn: Turn, run: RunView) -> None:
     at = dag.order.index(run.id) if run.id in dag.order else None
     if run.graph.uses_past:
         past = PastRun(run.id, run.due_at, run.run_id, worst_states(run))
-        if dag.last_past is None or (dag.last_past.due_at, dag.last_past.id) < (run.due_at, run.id):
-            dag.last_past = past
+        dag.remember_past(past)
         if at is not None and at + 1 < len(dag.order):
             turn.state.runs[dag.order[at + 1]].previous = past
     if at is not None:

@@ -23,6 +23,8 @@ def end_instance(turn: Turn, run: RunView, task: TaskState, pos: int, code: int)
     task.remaining -= 1
     task.instances.pop(pos, None)
     turn.touched_runs[run.id] = run
+    if code == AttemptState.FAILED and not task.spec.is_teardown:
+        turn.failures[run.id] = run
     if task.remaining == 0:
         run.open_tasks -= 1
     turn.ended.append((run, task, pos, code))
@@ -47,6 +49,7 @@ def settle_waiting(turn: Turn, run: RunView, task: TaskState, event: str, reason
     fresh = [pos for pos in range(task.size) if task.is_open(pos) and task.states[pos] not in ADMITTED]
     if any(pos not in task.instances for pos in fresh):
         turn.plan.settles.append(Settle((run.id, task.no, -1), event, reason, turn.now))
+    task.rest = (reason, frozenset(pos for pos in fresh if pos not in task.instances))
     for pos in fresh:
         if pos in task.instances:
             settle(turn, run, task, pos, event, reason)

@@ -18,6 +18,7 @@ from dagd.timetables.base import Timetable
 
 # States of an instance that are derived, never stored; they share the byte with AttemptState codes.
 WAITING, READY, RETRYING, RESUMING = 0, 4, 5, 6
+PASTS_KEPT = 32
 
 
 class Instance:
@@ -48,7 +49,7 @@ class TaskState:
 
     __slots__ = (
         "i", "spec", "no", "size", "is_mapped", "states", "remaining", "outer", "setup", "gates", "inner",
-        "inner_setup", "inner_gates", "sources_open", "instances", "is_whole", "past_ok", "returned",
+        "inner_setup", "inner_gates", "sources_open", "instances", "is_whole", "past_ok", "rest",
     )  # fmt: skip
 
     def __init__(self, graph: Graph, i: int) -> None:
@@ -72,7 +73,7 @@ class TaskState:
         self.sources_open = len(graph.sources[i])
         self.instances: dict[int, Instance] = {}
         self.past_ok = True
-        self.returned = 0  # instances that pushed a return value
+        self.rest: tuple[str, frozenset[int]] | None = None  # reason and positions that the row of index -1 speaks for
 
     def map_index(self, pos: int) -> int:
         """The stored map_index of position `pos`."""
@@ -128,7 +129,8 @@ class RunView:
         self.events: list[dict[str, Any]] = []
         self.previous: PastRun | None = None
         self.deadlines: dict[tuple[int, str], int] = {}
-        self.lengths: dict[tuple[int, str], int] = {}  # (task, key) -> items of a value that a map reads
+        # (task, key) -> items of the value, or how many instances of a mapped task pushed one
+        self.lengths: dict[tuple[int, str], int] = {}
         self.tasks: list[TaskState] = []
         self.open_tasks = 0
         self.active = 0
@@ -179,7 +181,7 @@ class DagState:
     open_events: dict[str, dict[int, int]] = field(default_factory=dict)  # asset key -> event id -> ts
     parked: set[tuple[str, tuple[int, int]]] = field(default_factory=set)
     held_items: dict[int, deque[Ready]] = field(default_factory=dict)  # task_no -> at that task's own limit
-    last_past: PastRun | None = None
+    pasts: list[PastRun] = field(default_factory=list)  # the last ended runs in their order, where tasks look at them
     subscribed: tuple[str, ...] = ()
     failed_in_row: int = 0
     row: tuple[Any, ...] = ()
@@ -188,6 +190,15 @@ class DagState:
     def is_schedulable(self) -> bool:
         """Whether slots may become runs now."""
         return not self.paused and not self.missing and self.held is None and self.graph is not None
+
+    def remember_past(self, past: PastRun) -> None:
+        """Keep an ended run for those after it."""
+        self.pasts = sorted([*self.pasts, past], key=lambda one: (one.due_at, one.id))[-PASTS_KEPT:]
+
+    def past_before(self, run: RunView) -> PastRun | None:
+        """The last ended run before `run` in the DAG's order."""
+        before = [past for past in self.pasts if (past.due_at, past.id) < (run.due_at, run.id)]
+        return before[-1] if before else None
 
     @property
     def max_runs(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dagd.decide import flow, mapping
 from dagd.decide.graph import Graph
+from dagd.decide.results import note_length
 from dagd.decide.runs import place_in_order
 from dagd.decide.state import RETRYING, DagState, Instance, PastRun, Pool, RunView, State, TaskState
 from dagd.model.specs import spec_from_json
@@ -91,7 +92,7 @@ def new_dag(connection: Connection, graphs: Graphs, row: Row[Any]) -> tuple[DagS
     if dag.graph and any(task.depends_on_past or task.wait_for_downstream for task in dag.graph.tasks):
         last = facts.last_ended_run(connection, dag.id)
         if last is not None:
-            dag.last_past = PastRun(last.id, last.due_at, last.run_id, facts.worst_states(connection, last.id))
+            dag.remember_past(PastRun(last.id, last.due_at, last.run_id, facts.worst_states(connection, last.id)))
     return dag, changed
 
 
@@ -186,28 +187,26 @@ def fill_run(
         i = run.graph.by_no.get(task_no)
         if i is None:
             continue
-        if key == "return_value":
-            run.tasks[i].returned += 1
-        if length is not None:
-            run.lengths[(i, key)] = length
+        note_length(run, run.tasks[i], key, length)
     by_instance: dict[tuple[int, int], list[Row[Any]]] = defaultdict(list)
     for row in attempts:
         by_instance[(row.task_no, row.map_index)].append(row)
-    rest: dict[int, int] = {}
+    rest: dict[int, Row[Any]] = {}
     for (task_no, index), rows in by_instance.items():
         i = run.graph.by_no.get(task_no)
         if i is None:
             continue
         task = run.tasks[i]
         if index == -1 and task.is_mapped and not task.is_whole:
-            rest[i] = next(row.state for row in rows if row.try_no == 0)
+            rest[i] = next(row for row in rows if row.try_no == 0)
         elif task.size is not None and task.pos(index) < task.size:
             _take_instance(state, run, task, task.pos(index), rows)
-    for i, code in rest.items():
+    for i, row in rest.items():
         task = run.tasks[i]
-        for pos in range(task.size or 0):
-            if task.states[pos] == 0 and pos not in task.instances:
-                _end(run, task, pos, code)
+        covered = [pos for pos in range(task.size or 0) if task.states[pos] == 0 and pos not in task.instances]
+        task.rest = (row.reason, frozenset(covered))
+        for pos in covered:
+            _end(run, task, pos, row.state)
 
 
 def _take_sizes(run: RunView, attempts: list[Row[Any]], expansions: list[tuple[int, int]]) -> None:
@@ -233,6 +232,7 @@ def _take_instance(state: State, run: RunView, task: TaskState, pos: int, rows: 
     for row in replaced:
         reason = row.stop_requested or "cleared"
         state.superseded[row.token] = ((row.run_id, row.task_no, row.map_index), row.try_no, reason)
+        _take_place(state, run, task)
     if settled is not None:
         _end(run, task, pos, settled.state)
         return
@@ -267,7 +267,12 @@ def _take_live(state: State, run: RunView, task: TaskState, pos: int, instance: 
         timeout = task.spec.execution_timeout_us
         if timeout is not None and row.started_at is not None:
             state.set_timer(row.started_at + timeout, "timeout", run.id, task.i, pos, row.token)
-        return
+    else:
+        _take_place(state, run, task)
+
+
+def _take_place(state: State, run: RunView, task: TaskState) -> None:
+    """A live try holds a place until it has ended, a superseded one too."""
     dag = state.dags[run.dag]
     state.outstanding += 1
     run.active += 1
@@ -290,15 +295,20 @@ def _end(run: RunView, task: TaskState, pos: int, code: int) -> None:
 def forget_run(state: State, run: RunView) -> None:
     """Take a run out of memory with every place that its live tries hold (it is loaded again after a clear)."""
     dag = state.dags[run.dag]
+    holders = {token: key[1] for token, (key, _, _) in state.superseded.items() if key[0] == run.id}
     for task in run.tasks:
         for pos, instance in task.instances.items():
             if instance.token is not None:
                 state.tokens.pop(instance.token, None)
-            if task.states[pos] in (A.QUEUED, A.RUNNING):
-                state.outstanding -= 1
-                dag.active_tasks -= 1
-                dag.task_active[task.no] -= 1
-                state.pools[task.spec.pool].used -= task.spec.pool_slots
+                if task.states[pos] in (A.QUEUED, A.RUNNING):
+                    holders[instance.token] = task.no
+    for token, task_no in holders.items():
+        state.superseded.pop(token, None)
+        spec = run.graph.tasks[run.graph.by_no[task_no]]
+        state.outstanding -= 1
+        dag.active_tasks -= 1
+        dag.task_active[task_no] -= 1
+        state.pools[spec.pool].used -= spec.pool_slots
     dag.running.discard(run.id)
     dag.queued = sorted(entry for entry in dag.queued if entry[2] != run.id)
     if run.id in dag.order:

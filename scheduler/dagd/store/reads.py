@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.exc import DBAPIError
 
-from dagd.model.states import ACTIVE_BELOW, AttemptState
+from dagd.model.states import ACTIVE_BELOW
 from dagd.store.schema import (
     asset,
     asset_sub,
@@ -111,39 +111,28 @@ def live_counts(connection: Connection) -> dict[int, int]:
     rows = connection.execute(
         select(attempt.c.state, func.count()).where(attempt.c.state < ACTIVE_BELOW).group_by(attempt.c.state)
     )
-    return {state: count for state, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def run_counts(connection: Connection) -> dict[int, int]:
     """How many runs stand in each state."""
     rows = connection.execute(select(dag_run.c.state, func.count()).group_by(dag_run.c.state))
-    return {state: count for state, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
-def live_tries(connection: Connection) -> list[AnyRow]:
-    """(dag_id, version_id, task_id, state, tries) of tries that hold or want a place."""
-    wanted = (int(AttemptState.QUEUED), int(AttemptState.RUNNING))
-    statement = (
-        select(dag_run.c.dag_id, dag_run.c.version_id, task.c.task_id, attempt.c.state, func.count().label("tries"))
-        .join(dag_run, dag_run.c.id == attempt.c.run_id)
-        .join(task, (task.c.dag_id == dag_run.c.dag_id) & (task.c.task_no == attempt.c.task_no))
-        .where(attempt.c.state < ACTIVE_BELOW, attempt.c.state.in_(wanted))
-        .group_by(dag_run.c.dag_id, dag_run.c.version_id, task.c.task_id, attempt.c.state)
-    )
-    return list(connection.execute(statement))
+def active_runs(connection: Connection) -> list[AnyRow]:
+    """Every run that has not ended, of any DAG."""
+    return list(connection.execute(select(dag_run).where(dag_run.c.state < ACTIVE_BELOW).order_by(dag_run.c.id)))
+
+
+def dag_rows(connection: Connection) -> dict[int, AnyRow]:
+    """Every DAG's row by its number."""
+    return {row.id: row for row in connection.execute(select(dag))}
 
 
 def pools(connection: Connection) -> list[AnyRow]:
     """Every pool by name."""
     return list(connection.execute(select(pool).order_by(pool.c.name)))
-
-
-def version_specs(connection: Connection, ids: list[int]) -> dict[int, str]:
-    """Specs of versions, as JSON text."""
-    if not ids:
-        return {}
-    rows = connection.execute(select(dag_version.c.id, dag_version.c.spec).where(dag_version.c.id.in_(ids)))
-    return {number: spec for number, spec in rows}
 
 
 def deadlines(

@@ -119,7 +119,7 @@ def events_by_run(connection: Connection, runs: Sequence[int]) -> dict[int, list
     return found
 
 
-def source_of(row: AnyRow) -> str:
+def source_of(row: Any) -> str:
     """The reference of the instance that emitted an event; for one reported from outside its source key."""
     if row.dag_name is None or row.run_name is None or row.task_id is None:
         return str(row.source_key)
@@ -155,3 +155,13 @@ def values_of(connection: Connection, run: int, task_no: int, map_index: int) ->
     """The stored values of an instance, by key."""
     statement = select(xcom).where(xcom.c.run_id == run, xcom.c.task_no == task_no, xcom.c.map_index == map_index)
     return list(connection.execute(statement.order_by(xcom.c.key)))
+
+
+def one_try(connection: Connection, run: int, task_no: int, map_index: int, try_no: int) -> AnyRow | None:
+    """One try by its key."""
+    return connection.execute(
+        select(attempt).where(
+            attempt.c.run_id == run, attempt.c.task_no == task_no, attempt.c.map_index == map_index,
+            attempt.c.try_no == try_no,
+        )
+    ).first()  # fmt: skip

@@ -1,0 +1,1 @@
+"""Operators, one module per subject, with Airflow's class and argument names."""

@@ -1,0 +1,7 @@
+"""`python -m dagd`: the command line."""
+
+from __future__ import annotations
+
+from dagd.cli.main import main
+
+main()

@@ -1,0 +1,100 @@
+"""What a forked, warm or spawned process does with itself before the body of a try, and after it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from dagd.agent.kill import has_children
+from dagd.agent.linux import Mark, become_subreaper
+from dagd.model.frames import Frame, FrameBuffer, encode_frame
+from dagd.runtime.channel import Channel
+from dagd.runtime.entry import LoadedDag, run_try
+
+
+# A larger buffer would be a mapping of its own, with page faults of its own.
+CHUNK = 32 * 1024
+
+
+def prepare() -> None:
+    """What a process does once for all that it forks: no input, no core files, default signals.
+
+    Every line that a try runs itself costs it page faults, some microseconds each: what it can inherit is done here.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(nothing, fd)
+    os.close(nothing)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def enter(output: int, close: Sequence[int], memory_mb: int) -> None:
+    """A session of its own, `output` for everything it prints, and nothing of the process that forked it."""
+    os.setsid()
+    become_subreaper()
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for fd in close:
+        os.close(fd)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    if memory_mb:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    gc.enable()
+
+
+def read_frame(peer: socket.socket) -> Frame:
+    """The next frame of a blocking socket. Ends the process when the agent is gone: nobody wants this try."""
+    buffer = FrameBuffer()
+    while True:
+        chunk = peer.recv(CHUNK)
+        if not chunk:
+            os._exit(70)
+        frames = buffer.feed(chunk)
+        if frames:
+            return frames[0]
+
+
+def is_abandoned(peer: socket.socket) -> bool:
+    """Whether the agent has died: what it sent before is still readable, and must not start a body any more."""
+    poller = select.poll()
+    poller.register(peer.fileno(), select.POLLIN)
+    return any(events & (select.POLLHUP | select.POLLERR) for _fd, events in poller.poll(0))
+
+
+def run_and_leave(loaded: LoadedDag, channel_fd: int, mark: Mark, umask: int) -> NoReturn:
+    """Reads one launch, runs its body, sends its one result and ends the process, whatever threads are left."""
+    with socket.socket(fileno=channel_fd) as peer:
+        peer.setblocking(True)
+        launch = read_frame(peer)
+        if is_abandoned(peer):
+            os._exit(70)
+        mark.write(str(launch["token"]))
+        os.umask(umask if launch.get("umask") is None else int(launch["umask"]))
+        body = run_try(loaded, launch["payload"], Channel(peer))
+        flush_output()
+        peer.sendall(encode_frame(result_frame(body)))
+        os._exit(0)
+
+
+def result_frame(body: dict[str, Any]) -> Frame:
+    """The runtime's answer as a frame. `alone` spares the agent a search: this process has no child left."""
+    return {**body, "t": "result", "alone": not has_children()}
+
+
+def flush_output() -> None:
+    """What the body printed leaves its buffers; a body that closed or replaced them has its own way."""
+    for file in (sys.stdout, sys.stderr):
+        try:
+            file.flush()
+        except (OSError, ValueError, AttributeError):
+            continue

@@ -1,0 +1,125 @@
+"""Starting, finding and stopping the agent of a home, from the scheduler or the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from dagd.agent import address, kill
+from dagd.agent.config import AgentConfig, current_umask, make_folder
+from dagd.model.errors import Unreachable
+from dagd.model.settings import Settings
+
+START_S = 15.0
+STEP_S = 0.01
+STOP_S = 4.0
+
+
+def start_keeper(settings: Settings, *, slots: int) -> int:
+    """Spawns the keeper, detached from this process and its terminal; returns its pid. It starts the agent."""
+    config = AgentConfig(
+        home=settings.home.absolute(), slots=slots, idle_exit_s=settings["agent.idle_exit_s"],
+        log_limit_mb=settings["agent.log_limit_mb"], task_memory_mb=settings["agent.task_memory_mb"],
+        umask=current_umask(),
+    )  # fmt: skip
+    return spawn_keeper(config).pid
+
+
+def spawn_keeper(config: AgentConfig) -> subprocess.Popen[bytes]:
+    """The same, for a given configuration."""
+    make_folder(config.home)
+    make_folder(config.run_folder)
+    make_folder(config.log_folder)
+    command = [sys.executable, "-P", "-m", "dagd.agent.keeper", *config.to_flags()]
+    log = os.open(config.log_folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=task_environment()
+        )
+    finally:
+        os.close(log)
+
+
+def task_environment() -> dict[str, str]:
+    """This process's environment for everything that may become a task: none of dagd's own settings is in it."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("DAGD_")}
+
+
+def ensure_agent(settings: Settings, slots: int) -> None:
+    """Returns when an agent of this home answers, started if there is none. Raises Unreachable after 15 s."""
+    if is_listening(settings.home):
+        return
+    start_keeper(settings, slots=slots)
+    deadline = time.monotonic() + START_S
+    while not is_listening(settings.home):
+        if time.monotonic() > deadline:
+            raise Unreachable(
+                f"the agent of {settings.home} did not start within {START_S:g} s",
+                remedy=f"See {settings.log_folder / 'agent.log'}.",
+            )
+        time.sleep(STEP_S)
+
+
+def is_listening(home: Path) -> bool:
+    """Whether an agent of this home takes connections."""
+    try:
+        address.connect(home).close()
+    except OSError:
+        return False
+    return True
+
+
+def read_description(home: Path) -> dict[str, Any] | None:
+    """What the last agent of this home wrote of itself (`run/agent.json`), or None."""
+    try:
+        found = json.loads((home / "run" / "agent.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def stop_agent(home: Path, *, patience_s: float = STOP_S) -> bool:
+    """SIGTERM to keeper and agent of this home; their tries end as `stopped`. Whether both are gone at the end."""
+    return _signal_and_wait(home, signal.SIGTERM, patience_s)
+
+
+def drain_agent(home: Path, *, patience_s: float) -> bool:
+    """No more launches; whether keeper and agent left, after the last try, within the patience."""
+    return _signal_and_wait(home, signal.SIGUSR1, patience_s)
+
+
+def _signal_and_wait(home: Path, number: int, patience_s: float) -> bool:
+    deadline = time.monotonic() + patience_s
+    description = read_description(home) or {}
+    keeper, agent = int(description.get("keeper_pid", 0)), int(description.get("pid", 0))
+    pids = [pid for pid, module in ((agent, "agent.main"), (keeper, "agent.keeper")) if _runs(pid, module, home)]
+    handles = [os.pidfd_open(pid) for pid in pids]
+    try:
+        # The keeper passes it on; a SIGUSR1 that came twice would still be one drain.
+        for pid in reversed(pids):
+            kill.send_signal(pid, number)
+        for handle in handles:
+            poller = select.poll()
+            poller.register(handle, select.POLLIN)
+            if not poller.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return False
+        return True
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _runs(pid: int, module: str, home: Path) -> bool:
+    """Whether this pid is that process of this home: numbers are used again."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return any(word.endswith(module.encode()) for word in words) and str(home.absolute()).encode() in words

@@ -1,0 +1,56 @@
+"""A try of the spawn grade: `python -m dagd.agent.spawned CHANNEL OUTPUT UMASK MEMORY_MB`, an interpreter of its own.
+
+For DAG files whose import leaves threads, which a fork would not take along, and for systems without zygotes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from dagd.agent import child
+from dagd.model.frames import Frame, FrameBuffer, encode_frame
+from dagd.model.states import Reason
+from dagd.runtime.channel import Channel
+from dagd.runtime.entry import load_version, run_try
+from dagd.runtime.failures import describe_error
+
+
+def main(words: Sequence[str]) -> NoReturn:
+    """Reads its version and its launch, runs the body, sends the result."""
+    channel_fd, output, umask, memory_mb = map(int, words)
+    os.set_inheritable(channel_fd, False)
+    child.prepare()
+    child.enter(output, (), memory_mb)
+    with socket.socket(fileno=channel_fd) as peer:
+        peer.setblocking(True)
+        version, launch = _read_two(peer)
+        os.umask(umask if launch.get("umask") is None else int(launch["umask"]))
+        try:
+            loaded = load_version(version)
+        except BaseException as error:
+            problem = describe_error(error)
+            sys.stderr.write(str(problem["traceback"]))
+            body = {"outcome": "fail", "reason": Reason.EXCEPTION, "error": problem}
+        else:
+            body = run_try(loaded, launch["payload"], Channel(peer))
+        child.flush_output()
+        peer.sendall(encode_frame(child.result_frame(body)))
+        os._exit(0)
+
+
+def _read_two(peer: socket.socket) -> tuple[Frame, Frame]:
+    buffer, frames = FrameBuffer(), list[Frame]()
+    while len(frames) < 2:
+        chunk = peer.recv(256 * 1024)
+        if not chunk:
+            os._exit(70)
+        frames += buffer.feed(chunk)
+    return frames[0], frames[1]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,54 @@
+"""What a task may raise or return to end in a way of its own."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+
+class SkipTask(Exception):
+    """Raised in a task: it ends skipped."""
+
+
+class FailTask(Exception):
+    """Raised in a task: it ends failed, and is not tried again."""
+
+
+class SensorTimeout(FailTask):
+    """A sensor waited longer than its own timeout."""
+
+
+class CommandFailed(Exception):
+    """A command ended with an exit code that means failure, or by a signal; one of both is set."""
+
+    def __init__(self, text: str, *, exit_code: int | None = None, signal: int | None = None) -> None:
+        super().__init__(text)
+        self.exit_code, self.signal = exit_code, signal
+
+
+class DeferTask(BaseException):
+    """Ends this leg of a try; the next leg runs the task again with `state`.
+
+    A BaseException, so that a body's `except Exception` does not swallow it. Exactly one of `until` (an aware instant)
+    and `every` (a pause) is set.
+    """
+
+    def __init__(
+        self, *, until: datetime | None = None, every: timedelta | None = None, state: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__("deferred")
+        if (until is None) == (every is None):
+            raise ValueError("defer needs either `until` or `every`")
+        if until is not None and until.tzinfo is None:
+            raise ValueError(f"defer until {until!r}: an instant needs a time zone")
+        self.until, self.every, self.state = until, every, dict(state or {})
+
+
+class PokeReturnValue:
+    """What a sensor's poke may return: whether it is done, and the value of the task then."""
+
+    def __init__(self, is_done: bool, xcom_value: Any = None) -> None:
+        self.is_done, self.xcom_value = bool(is_done), xcom_value
+
+    def __bool__(self) -> bool:
+        return self.is_done

@@ -1,0 +1,98 @@
+"""The database of a command: opened late, waited for while it is locked or starting, closed at the end."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from dagd.cli.context import settings as load
+from dagd.model.errors import Unreachable
+from dagd.model.settings import Settings
+from dagd.store.database import Database, open_database, unreachable
+from dagd.store.migrate import check_schema
+from dagd.store.reads import DatabaseProblem
+
+T = TypeVar("T")
+# Words of an error that says that the database will soon be there.
+PASSING = ("locked", "busy", "starting up", "shutting down", "recovery", "refused", "not yet accepting")
+PAUSE_S = 0.1
+TELL_S = 1.0
+
+
+@contextmanager
+def opened(settings: Settings | None = None) -> Iterator[Database]:
+    """The database at this release's schema. Raises Unreachable or SchemaMismatch."""
+    known = settings or load()
+    database = patiently(known, lambda: _open(known))
+    try:
+        yield database
+    except DatabaseProblem as error:
+        raise unreachable(database, error) from error
+    finally:
+        database.close()
+
+
+def patiently(settings: Settings, attempt: Callable[[], T]) -> T:
+    """Try again while the database is locked or starts up, for at most `database.busy_timeout_s`."""
+    begun = time.monotonic()
+    told = False
+    while True:
+        try:
+            return attempt()
+        except Unreachable as error:
+            waited = time.monotonic() - begun
+            passing = any(word in error.what.lower() for word in PASSING)
+            starting = "has no tables yet" in error.what and is_starting(settings)
+            if not (passing or starting) or waited > settings["database.busy_timeout_s"]:
+                raise
+            if waited > TELL_S and not told:
+                told = True
+                click.echo(f"waiting for the database: {error.what}", err=True)
+        time.sleep(PAUSE_S)
+
+
+def _open(settings: Settings) -> Database:
+    url, timeout = settings.database_url, settings["database.busy_timeout_s"]
+    if settings.is_sqlite and not Path(url.removeprefix("sqlite:///")).exists():
+        raise Unreachable(
+            f"the database ({url}) has no tables yet", remedy="Start `dagd up`, or run `dagd db migrate`."
+        )
+    try:
+        database = open_database(url, busy_timeout_s=timeout, pooled=False)
+    except (DatabaseProblem, ValueError) as error:
+        raise Unreachable(f"the database cannot be opened: {error}", remedy="Check DAGD_DATABASE_URL.") from error
+    try:
+        check_schema(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def is_starting(settings: Settings) -> bool:
+    """Whether a `dagd up` is about to make the tables: its lock is held, or it has just made the empty file."""
+    for path in (settings.run_folder / "up.lock", Path(f"{settings.database_url.removeprefix('sqlite:///')}.lock")):
+        if settings.is_sqlite and _is_locked(path):
+            return True
+    return False
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

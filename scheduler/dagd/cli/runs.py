@@ -1,0 +1,176 @@
+"""`dagd runs list | show | watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from dagd.cli import instances, refs
+from dagd.cli.context import limit_option, now_micros
+from dagd.cli.opening import opened
+from dagd.cli.output import Column, Output, with_output
+from dagd.cli.shapes import run_json
+from dagd.cli.text import first_line
+from dagd.cli.waiting import follow, is_good
+from dagd.cli.zones import read_age
+from dagd.engine.loader import Graphs
+from dagd.model.states import RunKind, RunState
+from dagd.store import reads, reads_runs
+
+Row = dict[str, Any]
+TABLE_ROWS = 50
+PAGE = 500
+LIST = [
+    Column("dag_id", "dag"), Column("run_id", "run"), Column("kind", "kind"), Column("state", "state", "state"),
+    Column("logical_date", "logical date", "instant"), Column("started_at", "started", "instant"),
+    Column("ended_at", "ended", "instant", wide=True), Column("duration_s", "took", "duration"),
+    Column("version", "version", wide=True), Column("conf", "conf", wide=True), Column("reason", "reason", wide=True),
+]  # fmt: skip
+SHOWN = [
+    Column("dag_id", "dag"), Column("run_id", "run"), Column("kind", "kind"), Column("state", "state", "state"),
+    Column("reason", "reason"), Column("logical_date", "logical date", "instant"),
+    Column("data_interval_start", "data from", "instant"), Column("data_interval_end", "data to", "instant"),
+    Column("created_at", "created", "instant"), Column("started_at", "started", "instant"),
+    Column("ended_at", "ended", "instant"), Column("duration_s", "took", "duration"), Column("conf", "conf"),
+    Column("version", "version"), Column("request_key", "key"),
+]  # fmt: skip
+TASKS = [
+    Column("name", "task"), Column("state", "state", "state"), Column("tries", "try"),
+    Column("started_at", "started", "instant"), Column("duration_s", "took", "duration"),
+    Column("waited_s", "waited", "duration", wide=True), Column("pool", "pool", wide=True),
+    Column("isolation", "isolation", wide=True), Column("pid", "pid", wide=True),
+    Column("exit_code", "exit", wide=True), Column("signal", "signal", wide=True),
+    Column("reason", "reason"), Column("said", "error"),
+]  # fmt: skip
+
+
+def _states(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> list[int]:
+    return [int(RunState[word.upper()]) for word in words]
+
+
+def _kinds(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...]) -> list[int]:
+    return [int(RunKind[word.upper()]) for word in words]
+
+
+@click.command()
+@click.argument("dag", required=False)
+@click.option("--state", "states", multiple=True, callback=_states, type=click.Choice([s.word for s in RunState]))
+@click.option("--kind", "kinds", multiple=True, callback=_kinds, type=click.Choice([kind.word for kind in RunKind]))
+@click.option("--since", help="Due at or after this instant, or so long ago (12h, 30d).")
+@click.option("--until", help="Due before this instant.")
+@click.option("--key", help="The run of this request key.")
+@limit_option
+@with_output(watch=True)
+def list_runs(
+    out: Output, dag: str | None, states: list[int], kinds: list[int], since: str | None, until: str | None,
+    key: str | None, limit: int | None,
+) -> None:  # fmt: skip
+    """Runs, the newest first. For programs the list is complete unless --limit cuts it."""
+    now = now_micros()
+    with opened() as database, database.read() as connection:
+        wanted: Row = {"states": states, "kinds": kinds, "key": key, "limit": limit}
+        wanted["since"] = None if since is None else read_age(since, now)
+        wanted["until"] = None if until is None else read_age(until, now)
+        if dag is not None:
+            wanted["dag_id"] = refs.find_dag(connection, refs.parse(dag).dag).id
+        if limit is None and not out.is_machine:
+            wanted["limit"] = TABLE_ROWS + 1
+        rows = _with_events(connection, reads_runs.newest_first(connection, **wanted))
+        if out.is_machine:
+            out.rows(rows, LIST, name="run_id")
+            return
+        found = list(rows)
+    cut = limit is None and len(found) > TABLE_ROWS
+    out.rows(found[:TABLE_ROWS] if cut else found, LIST, name="run_id", empty="no runs")
+    if cut:
+        out.note(f"the newest {TABLE_ROWS}; --limit shows more")
+
+
+def _with_events(connection: Any, rows: Iterator[Any]) -> Iterator[Row]:
+    part: list[Any] = []
+    for row in rows:
+        part.append(row)
+        if len(part) == PAGE:
+            yield from _shaped(connection, part)
+            part = []
+    yield from _shaped(connection, part)
+
+
+def _shaped(connection: Any, rows: list[Any]) -> list[Row]:
+    events = reads_runs.events_by_run(connection, [row.id for row in rows])
+    return [run_json(row, events.get(row.id, ())) for row in rows]
+
+
+def read_run(connection: Any, text: str) -> tuple[Row, Any]:
+    """The JSON of `runs show` for a reference, and the run's row. Raises NotFound, UsageError."""
+    ref = refs.parse(text)
+    dag = refs.find_dag(connection, ref.dag)
+    run = refs.find_run(connection, dag, refs.need_run(ref, text))
+    return full_run(connection, dag, run), run
+
+
+def full_run(connection: Any, dag: Any, run: Any, graphs: Graphs | None = None) -> Row:
+    """The JSON of `runs show` for a run's row."""
+    shown = _shaped(connection, [run])[0]
+    shown["tasks"] = instances.task_rows(instances.load(connection, graphs or Graphs(), dag, run))
+    return shown
+
+
+@click.command()
+@click.argument("run")
+@with_output(watch=True)
+def show_run(out: Output, run: str) -> None:
+    """One run and the state of each of its tasks. RUN is DAG/RUN, DAG/latest or DAG/latest-failed."""
+    with opened() as database, database.read() as connection:
+        shown, _ = read_run(connection, run)
+    print_run(out, shown)
+
+
+def print_run(out: Output, shown: Row) -> None:
+    """A run with its tasks: JSON whole, or two tables."""
+    if out.is_machine:
+        out.record(shown, name="run_id")
+        return
+    out.record(shown, [one for one in SHOWN if shown.get(one.key) not in (None, {}, "")])
+    if shown["events"]:
+        told = ", ".join(f"{one['asset']} from {one['source']}" for one in shown["events"])
+        out.line(f"events    {told}")
+    out.line()
+    out.table([for_table(task) for task in shown["tasks"]], TASKS)
+
+
+def for_table(task: Row) -> Row:
+    """A task instance's JSON with what only a table shows."""
+    name = task["task_id"]
+    if task["map_index"] is None:
+        name = f"{name} ×{task.get('count')}"
+    elif task["map_index"] >= 0:
+        name = f"{name}/{task['map_index']}"
+    said = first_line(task["error"] or "", 70)
+    if said and task.get("error_at"):
+        said = f"{said}   {task['error_at']}"
+    tries = "" if not task["try"] else f"{task['try']}/{task['max_tries']}"
+    return {**task, "name": name, "tries": tries, "said": said}
+
+
+@click.command()
+@click.argument("run")
+@click.option("--timeout", type=click.FloatRange(min=0), help="Give up watching after so many seconds: exit 6.")
+@with_output()
+@click.pass_context
+def watch_run(ctx: click.Context, out: Output, run: str, timeout: float | None) -> None:
+    """Follow a run until it has ended; exit 1 when it did not succeed. Ctrl-C leaves it running."""
+    with opened() as database:
+        with database.read() as connection:
+            shown, row = read_run(connection, run)
+            dag = reads.dag_row(connection, shown["dag_id"])
+        follow(database, dag, row, timeout, out)
+        with database.read() as connection:
+            now = reads_runs.by_number(connection, row.id)
+            shown = full_run(connection, dag, now or row)
+    print_run(out, shown)
+    out.flush()
+    if not is_good(shown["state"]):
+        ctx.exit(1)

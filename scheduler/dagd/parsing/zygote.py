@@ -1,0 +1,71 @@
+"""The parsing process: imports what DAG files will need, then forks children on demand. Started by `sandbox`."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import selectors
+import socket
+import sys
+from typing import Any
+
+from dagd.authoring import asset_decorator, bash, decorators, groups, sensor, store_access  # noqa: F401 - for the children
+from dagd.model.frames import FrameBuffer, encode_frame
+from dagd.parsing.supervisor import Supervisor
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def main(fd: int) -> None:
+    """Serve one parent over the socket `fd` until it closes it."""
+    parent = socket.socket(fileno=fd)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    gc.collect()
+    gc.freeze()
+    buffer = FrameBuffer()
+    job: dict[str, Any] | None = None
+    first: list[dict[str, Any]] = []
+    while job is None:
+        chunk = parent.recv(1 << 16)
+        if not chunk:
+            return
+        for frame in buffer.feed(chunk):
+            if job is None:
+                job = frame
+            else:
+                first.append(frame)
+    serve(parent, buffer, Supervisor(job, lambda frame: parent.sendall(encode_frame(frame)), parent.close), first)
+
+
+def serve(parent: socket.socket, buffer: FrameBuffer, supervisor: Supervisor, frames: list[dict[str, Any]]) -> None:
+    """The loop: frames of the parent, events of the children, what is due."""
+    supervisor.selector.register(parent, selectors.EVENT_READ, None)
+    try:
+        while True:
+            for frame in frames:
+                if frame["t"] == "files":
+                    supervisor.add(frame["paths"])
+                else:
+                    supervisor.answer(frame, encode_frame)
+            frames = []
+            pause = supervisor.turn()
+            for key, _ in supervisor.selector.select(pause):
+                if key.data is not None:
+                    child, what = key.data
+                    if child.pid in supervisor.children:
+                        supervisor.on_event(child, what)
+                    continue
+                chunk = parent.recv(1 << 16)
+                if not chunk:
+                    return
+                frames.extend(buffer.feed(chunk))
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    finally:
+        supervisor.close()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

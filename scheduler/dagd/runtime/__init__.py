@@ -1,0 +1,1 @@
+"""Floor 3: inside the task process; never the database."""

@@ -1,0 +1,220 @@
+"""What the agent calls in a task's process: `load_version`, then `run_try` for each try."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+from dagd.authoring.ambient import AMBIENT, Asker
+from dagd.authoring.operator import BaseOperator
+from dagd.authoring.outcomes import DeferTask, SkipTask
+from dagd.model.errors import NotFound, XComRefused
+from dagd.model.times import delta_micros, to_micros
+from dagd.runtime.arguments import Resolver, instantiate
+from dagd.runtime.callbacks import call_all, run_callback
+from dagd.runtime.channel import Channel
+from dagd.runtime.context import Context
+from dagd.runtime.failures import failure_frame, skip_frame
+from dagd.runtime.loading import LoadedDag, load_version
+from dagd.runtime.masking import MaskedAsker, Masker
+from dagd.runtime.templates import Renderer
+from dagd.runtime.values import RETURN_KEY
+from dagd.runtime.xcom import encode
+
+__all__ = ["Channel", "LoadedDag", "load_version", "run_try"]
+
+_LARGEST_STATE = 64 * 1024
+_LARGEST_FIELD = 4096
+
+
+def run_try(loaded: LoadedDag, launch: dict[str, Any], channel: Asker) -> dict[str, Any]:
+    """Run one leg of a try (or a callback) and return its result frame. Never raises for what user code does."""
+    masker = Masker()
+    asker = MaskedAsker(channel, masker)
+    AMBIENT.channel = asker
+    context: Context | None = None
+    try:
+        if launch.get("callback"):
+            return run_callback(loaded, launch, asker)
+        if not loaded.dag.has_task(launch["task_id"]):
+            raise NotFound(f"the version has no task {launch['task_id']!r}")
+        context = Context(loaded, loaded.dag.get_task(launch["task_id"]), launch, asker)
+        AMBIENT.context = context
+        return _run_leg(context, masker)
+    except DeferTask as deferred:
+        try:
+            return _defer_frame(deferred, launch, context)
+        except XComRefused as error:
+            return _report(error, context, masker)
+    except SkipTask as skip:
+        _tell(f"skipped: {masker.mask(str(skip))}\n")
+        return skip_frame(skip, masker)
+    except BaseException as error:
+        return _report(error, context, masker)
+    finally:
+        AMBIENT.context = AMBIENT.channel = None
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # the task may have closed or replaced it
+                stream.flush()
+
+
+def _report(error: BaseException, context: Context | None, masker: Masker) -> dict[str, Any]:
+    """Show the traceback in the task's log and make the frame."""
+    frame = failure_frame(error, context, masker)
+    _tell(frame["error"]["traceback"])
+    return frame
+
+
+def _tell(text: str) -> None:
+    """Write to the task's log, whatever the task did to its streams."""
+    try:
+        sys.stderr.write(text)
+    except (OSError, ValueError, AttributeError):
+        with suppress(OSError):
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+
+
+def _run_leg(context: Context, masker: Masker) -> dict[str, Any]:
+    resolver = Resolver(context)
+    operator, mapped_fields, mapped_names = instantiate(context.task, resolver)
+    context.task = context.ti.task = operator
+    context.renderer = Renderer(context.loaded, context, resolver.resolve)
+    rendered = render_fields(operator, context.renderer, mapped_fields, mapped_names)
+    call_all(operator.on_execute_callback, context)
+    with _stoppable(operator):
+        operator.pre_execute(context)
+        returned = operator.execute(context)
+        operator.post_execute(context, returned)
+    frame = _success_frame(operator, context, returned)
+    frame["rendered"] = {name: masker.mask(text)[:_LARGEST_FIELD] for name, text in rendered.items()}
+    frame["label"] = _label(context)
+    return frame
+
+
+def render_fields(
+    operator: BaseOperator, renderer: Renderer, mapped_fields: frozenset[str], mapped_names: frozenset[str]
+) -> dict[str, str]:
+    """Render the operator's template fields in place; what they became, as text. Mapped arguments stay as they are."""
+    shown: dict[str, str] = {}
+    for name in operator.template_fields:
+        value = getattr(operator, name, None)
+        if value is None:
+            continue
+        if name not in mapped_fields:
+            is_shell = name in operator.shell_fields
+            extensions = operator.template_ext
+            if mapped_names and name == "op_kwargs" and isinstance(value, Mapping):
+                value = {
+                    key: one if key in mapped_names else renderer.field(one, extensions) for key, one in value.items()
+                }
+            else:
+                value = renderer.field(value, extensions, for_shell=is_shell)
+            setattr(operator, name, value)
+        shown[name] = value if isinstance(value, str) else repr(value)
+    return shown
+
+
+def _success_frame(operator: BaseOperator, context: Context, returned: Any) -> dict[str, Any]:
+    outbox = context.outbox
+    if operator.do_xcom_push and returned is not None:
+        outbox.push(RETURN_KEY, returned)
+    elif returned is not None and not isinstance(returned, (str, int, float, bool, list, dict)):
+        encode(returned)
+    _push_outputs(operator, context, returned)
+    own = outbox.entries.get(RETURN_KEY)
+    return {
+        "outcome": "succeed",
+        "xcom": list(outbox.entries.values()),
+        "map_length": own["length"] if own else None,
+        "branch": context.branch,
+        "short_circuit": context.is_short_circuited,
+        "assets": [_asset_event(event) for event in context.outlet_events.by_key.values()],
+    }
+
+
+def _push_outputs(operator: BaseOperator, context: Context, returned: Any) -> None:
+    """Each key of a dict as a value of its own. Raises XComRefused when the task promised a dict and returned none."""
+    if not operator.multiple_outputs:
+        return
+    if not isinstance(returned, Mapping):
+        if operator.infers_outputs:
+            return
+        what = f"multiple_outputs=True, but the task returned {type(returned).__name__}"
+        raise XComRefused(what, remedy="Return a dict.")
+    for key, value in returned.items():
+        if not isinstance(key, str):
+            if operator.infers_outputs:
+                continue
+            raise XComRefused(f"multiple_outputs=True: the key {key!r} is no text")
+        context.outbox.push(key, value)
+
+
+def _asset_event(event: Any) -> dict[str, Any]:
+    return {
+        "asset": event.asset,
+        "metadata": event.extra,
+        "data_version": event.data_version,
+        "data_time": None if event.data_time is None else to_micros(event.data_time),
+        "partition": event.partition,
+    }
+
+
+def _label(context: Context) -> str | None:
+    """The name of a mapped instance: what the task set, or its template rendered."""
+    template = context["map_index_template"]
+    if context.ti.map_index < 0 or context.renderer is None:
+        return None
+    if context.ti.rendered_map_index:
+        return str(context.ti.rendered_map_index)
+    return str(context.renderer.text(template))[:250] if template else None
+
+
+def _defer_frame(deferred: DeferTask, launch: Mapping[str, Any], context: Context | None) -> dict[str, Any]:
+    state = dict(deferred.state)
+    started = (context.state.get("started_at") if context else None) or launch.get("started_first_at")
+    if started is None and context is not None:
+        started = to_micros(context.now())
+    state.setdefault("started_at", started)
+    text = encode(state)
+    if len(text.encode("utf-8")) > _LARGEST_STATE:
+        raise XComRefused(f"the state of a deferred task has {len(text):,} bytes; the limit is {_LARGEST_STATE:,}")
+    return {
+        "outcome": "defer",
+        "until": None if deferred.until is None else to_micros(deferred.until),
+        "poke_every_us": None if deferred.every is None else delta_micros(deferred.every),
+        "trigger": None,
+        "state": {"text": text},
+    }
+
+
+class Stopped(BaseException):
+    """The try was told to stop (SIGTERM)."""
+
+
+@contextmanager
+def _stoppable(operator: BaseOperator) -> Iterator[None]:
+    """On SIGTERM call the operator's `on_kill` and raise Stopped in the body, so that it can clean up in its grace."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        try:
+            operator.on_kill()
+        except Exception:
+            traceback.print_exc()
+        raise Stopped(f"stopped by signal {number}")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
