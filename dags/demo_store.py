@@ -15,8 +15,11 @@ DATA = Path(__file__).parent / "data"  # records that are shipped; data/README.m
 
 
 def demo_folder() -> Path:
-    """Where everything is written: `$DAGD_DEMO_DATA`, else var/demo beside the DAG folder. Safe to delete."""
-    folder = Path(os.environ.get("DAGD_DEMO_DATA") or Path(__file__).parent.parent / "var" / "demo")
+    """Where everything is written: `$DEMO_FOLDER`, else var/demo beside the DAG folder. Safe to delete.
+
+    A variable whose name begins with DAGD_ would be one of dagd's own settings, which no task gets to see.
+    """
+    folder = Path(os.environ.get("DEMO_FOLDER") or Path(__file__).parent.parent / "var" / "demo")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -171,9 +171,9 @@ class Rows:
         if row.state not in legal.sources:
             raise Illegal(f"{move} of a run that is {RunState(row.state).word}")
         row.state = int(legal.target)
-        if move.event == "start":
+        if move.event in ("start", "reopen"):
             row.started_at = move.at
-        elif move.event != "reopen":
+        else:
             row.ended_at, row.reason = move.at, move.reason
 
     def _write_deadline(self, row: Any) -> None:
@@ -450,6 +450,7 @@ class Driver:
         view = RunView(self.graphs[row.dag], row.dag, vars(row))
         found = state.dags[row.dag]
         if row.state >= A.SUCCESS:
+            self._fill(state, view)
             return view
         state.runs[run] = view
         if run not in found.order:
@@ -484,7 +485,7 @@ def portrait(run: RunView) -> dict[str, Any]:
 
 
 def _portrait(run: RunView, task: TaskState) -> dict[str, Any]:
-    same = {4: 0, 6: int(A.DEFERRED)}
+    same = {4: 0, 5: 0, 6: int(A.DEFERRED)}
     states = [same.get(code, code) for code in task.states]
     whole = task.is_whole or (task.size is not None and len(set(states)) == 1 and task.remaining == 0)
     return {

@@ -19,7 +19,7 @@ def _list(value: str | Sequence[str] | None) -> list[str]:
 
 
 class EmailOperator(BaseOperator):
-    """Sends a mail over the connection `conn_id` (host, port, login, password; extra: `from_email`, `starttls`, `ssl`)."""
+    """Sends a mail over the connection `conn_id`; its extra may have `from_email`, `starttls`, `ssl`."""
 
     template_fields: Sequence[str] = ("to", "subject", "html_content", "files", "cc", "bcc")
     template_ext: Sequence[str] = (".html",)

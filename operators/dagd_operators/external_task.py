@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dagd.authoring.empty import EmptyOperator
+from dagd.authoring.instants import exact_micros
 from dagd.authoring.outcomes import SkipTask
 from dagd.authoring.sensor import BaseSensorOperator
 from dagd.model.errors import WrongArgument
-from dagd.model.times import to_micros
 
 TASK_STATES = ("success", "failed", "skipped", "upstream_failed", "cancelled", "removed")
 RUN_STATES = ("success", "failed", "cancelled")
@@ -88,10 +88,10 @@ class ExternalTaskSensor(BaseSensorOperator):
 
     def poke(self, context: Any) -> bool:
         """Whether all that is waited for is in an allowed state. Raises ExternalTaskFailed, SkipTask."""
-        return all([self._is_there(context, date) for date in self.dates(context)])
+        return all(self._is_there(context, date) for date in self.dates(context))
 
     def _is_there(self, context: Any, date: datetime) -> bool:
-        args = {"dag_id": self.external_dag_id, "logical_date": to_micros(date)}
+        args = {"dag_id": self.external_dag_id, "logical_date": exact_micros(date)}
         found = context.channel.request("run_state", args)
         if found is None:
             return False

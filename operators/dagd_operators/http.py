@@ -107,7 +107,7 @@ def _body(data: Any, headers: dict[str, str]) -> bytes | None:
 
 
 class HttpOperator(BaseOperator):
-    """Sends a request; the value is the answer's text, or what `response_filter` makes of it. A status from 400 fails."""
+    """Sends a request; the value is the answer's text, or what `response_filter` makes of it. From 400 on it fails."""
 
     template_fields: Sequence[str] = ("endpoint", "data", "headers")
     template_ext: Sequence[str] = (".json",)

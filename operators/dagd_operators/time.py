@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta
+from datetime import datetime, time, timedelta, tzinfo
 from typing import Any
 
 from dagd.authoring.outcomes import DeferTask
@@ -67,10 +67,8 @@ class TimeSensor(_InstantSensor):
 
     def target(self, context: Any) -> datetime:
         """The instant."""
-        from zoneinfo import ZoneInfo
-
         due = context["dag_run"].run_after or context.now()
-        zone = self.target_time.tzinfo or ZoneInfo(getattr(context["dag"], "zone", None) or "UTC")
+        zone: tzinfo = self.target_time.tzinfo or context.zone()
         return datetime.combine(due.astimezone(zone).date(), self.target_time.replace(tzinfo=None), tzinfo=zone)
 
 
@@ -109,4 +107,5 @@ class WaitSensor(_InstantSensor):
     def target(self, context: Any) -> datetime:
         """The instant."""
         now: datetime = context.now()
-        return now - context.elapsed() + self.time_to_wait
+        waited: timedelta = context.elapsed()
+        return now - waited + self.time_to_wait

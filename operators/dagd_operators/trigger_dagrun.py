@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from dagd.authoring.instants import exact_micros
 from dagd.authoring.operator import BaseOperator
 from dagd.authoring.outcomes import DeferTask, SkipTask
 from dagd.model.errors import Refused
-from dagd.model.times import to_micros
 
 
 class TriggerDagRunOperator(BaseOperator):
@@ -66,7 +66,7 @@ class TriggerDagRunOperator(BaseOperator):
             "dag_id": self.trigger_dag_id,
             "run_id": self.trigger_run_id,
             "conf": self.conf or {},
-            "logical_date": None if at is None else to_micros(at),
+            "logical_date": None if at is None else exact_micros(at),
         }
         try:
             made = context.channel.request("trigger", args)

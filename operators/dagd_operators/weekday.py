@@ -28,7 +28,7 @@ WEEKEND = frozenset({WeekDay.SATURDAY, WeekDay.SUNDAY})
 WORKING_DAYS = frozenset(WeekDay) - WEEKEND
 
 
-def read_days(value: str | WeekDay | Iterable[str | WeekDay]) -> frozenset[WeekDay]:
+def read_days(value: str | WeekDay | Iterable[Any]) -> frozenset[WeekDay]:
     """Days by name or as WeekDay, one or several. Raises WrongArgument."""
     many = [value] if isinstance(value, (str, WeekDay)) else list(value)
     found = set()
@@ -47,11 +47,8 @@ def read_days(value: str | WeekDay | Iterable[str | WeekDay]) -> frozenset[WeekD
 
 def _today(context: Any, *, use_logical_date: bool) -> WeekDay:
     """The day in the DAG's zone."""
-    from zoneinfo import ZoneInfo
-
     instant = context["logical_date"] if use_logical_date else context.now()
-    zone = getattr(context["dag"], "zone", None) or "UTC"
-    return WeekDay(instant.astimezone(ZoneInfo(zone)).isoweekday())
+    return WeekDay(instant.astimezone(context.zone()).isoweekday())
 
 
 class BranchDayOfWeekOperator(BaseBranchOperator):

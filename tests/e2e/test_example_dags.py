@@ -43,7 +43,7 @@ class Example:
     def __init__(self, folder: Path) -> None:
         self.demo = folder / "demo"
         kept = {name: value for name, value in os.environ.items() if not name.startswith("DAGD_")}
-        self.env = {**kept, "DAGD_HOME": str(folder / "home"), "DAGD_DEMO_DATA": str(self.demo)}
+        self.env = {**kept, "DAGD_HOME": str(folder / "home"), "DEMO_FOLDER": str(self.demo)}
 
     def test(self, name: str, *more: str, exit_code: int = 0) -> Run:
         """`dagd dags test` of one file: its JSON, after a look at the exit code."""

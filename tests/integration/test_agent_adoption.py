@@ -10,7 +10,7 @@ from pathlib import Path
 from dagd.agent import address, launch
 from dagd.model.frames import PROTOCOL
 from tests.integration.test_agent_rig import *  # noqa: F403
-from tests.integration.test_agent_rig import Rig, is_dead, until
+from tests.integration.test_agent_rig import Process, Rig, is_dead, until
 
 SOURCE = """
 import os, time
@@ -31,8 +31,8 @@ def waits(channel, launch):
 """
 
 
-def test_a_token_is_never_started_twice(rig: Rig, tmp_path: Path) -> None:
-    scheduler = rig.scheduler()
+def test_a_token_is_never_started_twice(make_rig: Callable[..., Rig], tmp_path: Path) -> None:
+    scheduler = make_rig(slots=1).scheduler()
     scheduler.version(SOURCE)
     payload = {"file": str(tmp_path / "count")}
     scheduler.launch("a", "a", call="counts", payload=payload)
@@ -122,14 +122,14 @@ def test_an_agent_without_scheduler_and_tries_leaves(make_rig: Callable[..., Rig
     scheduler = rig.scheduler()
     scheduler.version(SOURCE)
     scheduler.frame("beat")
-    assert rig.keeper.poll() is None, "a connection keeps it"
+    assert not rig.keeper.has_ended(), "a connection keeps it"
     scheduler.close()
-    assert rig.keeper.wait(10) == 0
+    assert rig.keeper.wait() == 0
 
 
 def test_a_second_agent_of_a_home_leaves_at_once(rig: Rig) -> None:
-    other = launch.spawn_keeper(rig.config)
-    assert other.wait(10) == 0
+    other = Process(launch.spawn_keeper(rig.config))
+    assert other.wait() == 0
     assert launch.is_listening(rig.home)
 
 
@@ -167,7 +167,7 @@ def test_a_draining_agent_ends_its_tries_and_gives_its_home_to_the_next(rig: Rig
     (tmp_path / "gate").write_text("open")
     assert old.result("a")["frame"]["value"] == "open"
     old.say("ack", tokens=["a", "b"])
-    assert old_keeper.wait(15) == 0
+    assert old_keeper.wait() == 0
     assert is_dead(old_agent)
     assert new.results("a") == 0
     assert list((rig.home / "run").glob("draining*")) == []
@@ -185,3 +185,22 @@ def test_garbage_on_a_connection_ends_that_connection_only(rig: Rig) -> None:
             continue
     good.version(SOURCE)
     assert good.run("a", call="counts", payload={"file": os.devnull})["outcome"] == "succeed"
+
+
+def test_what_a_killed_draining_agent_left_is_handed_over_by_the_next(rig: Rig, tmp_path: Path) -> None:
+    old = rig.scheduler()
+    old.version(SOURCE)
+    old.launch("a", call="waits")
+    old.run("b", call="counts", payload={"file": os.devnull})
+    pid = old.started("a")["pid"]
+    old.say("drain")
+    old.frame("credits", slots=0)
+    old_agent = rig.agent_pid
+    rig.start()
+    new = rig.scheduler()
+    new.say("adopt", tokens=["a"])
+    assert new.frame("adopted")["tries"] == [{"token": "a", "state": "running"}]
+    os.kill(old_agent, signal.SIGKILL)
+    assert new.result("a")["reason"] == "lost"
+    assert new.result("b")["outcome"] == "succeed"
+    assert is_dead(pid)

@@ -56,6 +56,15 @@ def escapes(channel, launch):
     if payload.get("then") == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
 
+def told(channel, launch):
+    from dagd.model.frames import encode_frame
+    channel._peer.sendall(encode_frame({"t": "result", "outcome": "succeed", "value": 1}))
+    with open(launch["said"], "w") as file:
+        file.write("1")
+    with open(launch["gate"]) as file:
+        file.read()
+    os._exit(0)
+
 def lingers(channel, launch):
     import threading
     threading.Thread(target=time.sleep, args=(60,)).start()
@@ -82,6 +91,19 @@ def test_a_cancelled_try_gets_sigterm_and_the_reason_of_the_cancel(rig: Rig) -> 
     result = scheduler.result("c")
     assert (result["outcome"], result["reason"], result["frame"]) == ("cancel", "cancelled", None)
     assert scheduler.results("b") == 0
+
+
+def test_a_result_that_came_before_the_cancel_stands(rig: Rig, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "gate")
+    scheduler = rig.scheduler()
+    scheduler.version(SOURCE)
+    scheduler.launch("a", call="told", payload={"said": str(tmp_path / "said"), "gate": str(tmp_path / "gate")})
+    assert pid_from(tmp_path / "said") == 1
+    cancel(scheduler, "a", 10_000_000)
+    scheduler.run("b", call="fine")
+    (tmp_path / "gate").write_text("open")
+    result = scheduler.result("a")
+    assert (result["outcome"], result["reason"], result["exit_code"]) == ("succeed", None, 0)
 
 
 def test_a_try_that_ignores_sigterm_is_killed_after_the_grace_with_its_children(rig: Rig) -> None:
@@ -184,13 +206,23 @@ def test_after_a_kill_of_the_agent_its_tries_are_dead_and_lost(rig: Rig, tmp_pat
     assert (result["outcome"], result["reason"]) == ("fail", Reason.LOST)
 
 
+@pytest.mark.parametrize("grade", ["fork", "warm", "spawn"])
+def test_a_try_shows_its_token_to_a_sweep(rig: Rig, grade: str) -> None:
+    scheduler = rig.scheduler()
+    scheduler.version(SOURCE)
+    scheduler.run("a", call="fine", grade=grade)
+    scheduler.launch("b", call="hears", grade=grade)
+    until(lambda: "hears" in rig.log("b"), "b runs")
+    assert list(procfs.marked({"b"})) == [scheduler.started("b")["pid"]]
+
+
 def test_after_a_kill_of_keeper_and_agent_the_next_agent_sweeps(rig: Rig) -> None:
     scheduler = rig.scheduler()
     scheduler.version(SOURCE)
     scheduler.launch("a", call="waits")
     pid, zygote = scheduler.started("a")["pid"], rig.zygote("dagd-dag")
     os.kill(zygote, signal.SIGSTOP)  # it cannot clean up by itself
-    rig.keeper.kill()
+    rig.keeper.send_signal(signal.SIGKILL)
     rig.keeper.wait()
     agent = rig.agent_pid
     os.kill(agent, signal.SIGKILL)
@@ -204,7 +236,7 @@ def test_after_a_kill_of_keeper_and_agent_the_next_agent_sweeps(rig: Rig) -> Non
 def test_a_killed_keeper_takes_nothing_with_it(rig: Rig) -> None:
     scheduler = rig.scheduler()
     scheduler.version(SOURCE)
-    rig.keeper.kill()
+    rig.keeper.send_signal(signal.SIGKILL)
     rig.keeper.wait()
     assert scheduler.run("a", call="fine")["outcome"] == "succeed"
     assert launch.stop_agent(rig.home)
@@ -219,7 +251,7 @@ def test_a_stop_ends_everything_within_two_seconds_and_spools_it(rig: Rig) -> No
     pids = [scheduler.started(token)["pid"] for token in "ab"]
     begun = time.monotonic()
     rig.keeper.send_signal(signal.SIGTERM)
-    assert rig.keeper.wait(10) == 0
+    assert rig.keeper.wait() == 0
     assert time.monotonic() - begun < 2.0
     assert all(map(is_dead, pids))
     rig.start()

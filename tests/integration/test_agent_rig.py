@@ -131,6 +131,30 @@ class Scheduler:
         return next((entry for f in seen if f["t"] == kind for entry in f["tries"] if entry["token"] == token), None)
 
 
+class Process:
+    """A child of the test, by its pid."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self._code = pid, -1
+        self._handle = os.pidfd_open(pid)
+
+    def has_ended(self, patience_s: float = 0.0) -> bool:
+        if self._handle >= 0 and select.select([self._handle], [], [], patience_s)[0]:
+            self._code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+            os.close(self._handle)
+            self._handle = -1
+        return self._handle < 0
+
+    def wait(self) -> int:
+        """Its exit code."""
+        assert self.has_ended(PATIENCE_S), f"{self.pid} is still there"
+        return self._code
+
+    def send_signal(self, number: int) -> None:
+        if not self.has_ended():
+            os.kill(self.pid, number)
+
+
 class Rig:
     """One home with its keeper and agent."""
 
@@ -141,7 +165,7 @@ class Rig:
         self.start()
 
     def start(self) -> None:
-        self.keeper = launch.spawn_keeper(self.config)
+        self.keeper = Process(launch.spawn_keeper(self.config))
         until(lambda: launch.is_listening(self.home), "the agent listens")
 
     @property
@@ -168,9 +192,8 @@ class Rig:
     def end(self) -> None:
         for scheduler in self.schedulers:
             scheduler.close()
-        if self.keeper.poll() is None:
-            self.keeper.send_signal(signal.SIGTERM)
-        self.keeper.wait(10)
+        self.keeper.send_signal(signal.SIGTERM)
+        self.keeper.wait()
         with contextlib.suppress(OSError):
             os.kill(self.agent_pid, signal.SIGTERM)
         until(lambda: not launch.is_listening(self.home), "the agent is gone")

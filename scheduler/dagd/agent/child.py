@@ -18,7 +18,6 @@ from dagd.model.frames import Frame, FrameBuffer, encode_frame
 from dagd.runtime.channel import Channel
 from dagd.runtime.entry import LoadedDag, run_try
 
-
 # A larger buffer would be a mapping of its own, with page faults of its own.
 CHUNK = 32 * 1024
 

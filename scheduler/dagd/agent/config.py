@@ -6,7 +6,6 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from importlib import metadata
 from pathlib import Path
 
 
@@ -50,14 +49,6 @@ class AgentConfig:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def release() -> str:
-    """The installed release of dagd; `0` in a bare checkout."""
-    try:
-        return metadata.version("dagd")
-    except metadata.PackageNotFoundError:
-        return "0"
 
 
 def make_folder(path: Path) -> Path:

@@ -103,9 +103,13 @@ class Journal:
         """Spools the result of a try. Returns it encoded."""
         encoded = encode_result(result)
         self._open.pop(token, None)
+        self.inherited(token, encoded)
+        return encoded
+
+    def inherited(self, token: Token, encoded: bytes) -> None:
+        """Spools the result of another agent's try."""
         self.results[token] = encoded
         self._lines.append(b'["R",' + json.dumps(token).encode() + b"," + encoded + b"]\n")
-        return encoded
 
     def acked(self, tokens: Iterable[Token]) -> None:
         """The results are committed."""

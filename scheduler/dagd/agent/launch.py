@@ -6,7 +6,6 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -29,22 +28,25 @@ def start_keeper(settings: Settings, *, slots: int) -> int:
         log_limit_mb=settings["agent.log_limit_mb"], task_memory_mb=settings["agent.task_memory_mb"],
         umask=current_umask(),
     )  # fmt: skip
-    return spawn_keeper(config).pid
+    return spawn_keeper(config)
 
 
-def spawn_keeper(config: AgentConfig) -> subprocess.Popen[bytes]:
-    """The same, for a given configuration."""
+def spawn_keeper(config: AgentConfig) -> int:
+    """The same, for a given configuration. The caller is its parent, and reaps it when it ends."""
     make_folder(config.home)
     make_folder(config.run_folder)
     make_folder(config.log_folder)
     command = [sys.executable, "-P", "-m", "dagd.agent.keeper", *config.to_flags()]
-    log = os.open(config.log_folder / "agent.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=task_environment()
-        )
-    finally:
-        os.close(log)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(config.log_folder / "agent.log"), flags, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(
+        sys.executable, command, task_environment(), file_actions=files, setsid=True, setsigmask=[],
+        setsigdef=[signal.SIGINT, signal.SIGTERM],
+    )  # fmt: skip
 
 
 def task_environment() -> dict[str, str]:
@@ -56,9 +58,10 @@ def ensure_agent(settings: Settings, slots: int) -> None:
     """Returns when an agent of this home answers, started if there is none. Raises Unreachable after 15 s."""
     if is_listening(settings.home):
         return
-    start_keeper(settings, slots=slots)
+    keeper = start_keeper(settings, slots=slots)
     deadline = time.monotonic() + START_S
     while not is_listening(settings.home):
+        kill.reap(keeper)
         if time.monotonic() > deadline:
             raise Unreachable(
                 f"the agent of {settings.home} did not start within {START_S:g} s",

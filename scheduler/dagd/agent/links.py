@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dagd.agent.config import release
+from dagd import __version__
 from dagd.agent.journal import Journal, Token
 from dagd.agent.logs import safe_path
 from dagd.agent.loop import Loop
@@ -157,6 +157,15 @@ class Links:
         self.is_draining = True
         self._share()
 
+    def offer(self) -> None:
+        """Sends each result that no connected scheduler has been sent to all of them: one of them knows its try."""
+        ready = [link for link in self._links if link.is_ready]
+        held = set[Any]().union(*(link.delivered for link in ready))
+        for token, encoded in self._journal.results.items():
+            if token not in held:
+                for link in ready:
+                    link.deliver(token, encoded)
+
     def take(self, link: Link, frame: Frame) -> None:
         """One frame of a scheduler. A frame that is not as the protocol says ends its connection."""
         try:
@@ -219,15 +228,12 @@ class Links:
         me = self._me
         link.send(
             {"t": "hello", "protocol": PROTOCOL, "agent": me.agent, "incarnation": me.incarnation, "pid": os.getpid(),
-             "slots": me.slots, "release": release()}
+             "slots": me.slots, "release": __version__}
         )  # fmt: skip
         if frame["protocol"] == PROTOCOL:
             link.is_ready = True
             self._share()
-            held = set[Any]().union(*(other.delivered for other in self._links))
-            for token, encoded in self._journal.results.items():
-                if token not in held:
-                    link.deliver(token, encoded)
+            self.offer()
 
     def _share(self) -> None:
         ready = [link for link in self._links if link.is_ready]

@@ -120,7 +120,11 @@ class LogPipe:
     def begin(self, token: Token, log: str) -> None:
         """What comes out belongs to this try, until `end`."""
         self.token, self.log = token, safe_path(log)
-        self._loop.watch(self.fd, self._readable)
+
+    def follow(self) -> None:
+        """Its output goes to the file while it runs, not only at its end."""
+        if not self._is_attached:
+            self._loop.watch(self.fd, self._readable)
 
     def mask(self, secrets: list[str]) -> None:
         """Hides these from the next byte on."""

@@ -83,8 +83,9 @@ class Loop:
         while self._running:
             for key, _events in selector.select(self._patience()):
                 # An earlier call of this turn may have closed it, and its number may be another file by now.
-                if acts.get(key.fd) is key.data:
-                    key.data()
+                act = acts.get(key.fd)
+                if act is not None and act is key.data:
+                    act()
             self._ring()
             for turn in self.turns:
                 turn()

@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Sequence
 
+from dagd import __version__
 from dagd.agent import address, sweep
 from dagd.agent.children import Children
-from dagd.agent.config import AgentConfig, make_folder, release
+from dagd.agent.config import AgentConfig, make_folder
 from dagd.agent.grades import ForkGrade, SpawnGrade, one_try_maker
-from dagd.agent.journal import NAME, Journal, Token
+from dagd.agent.journal import NAME, Journal, Token, is_live
 from dagd.agent.links import Identity, Links
 from dagd.agent.linux import IS_LINUX, become_subreaper, name_process
 from dagd.agent.logs import LogWriters
@@ -33,6 +34,8 @@ STOP_S = 1.7
 END_S = 0.2
 # A draining agent waits so long for the acknowledgement of its last results.
 ACK_S = 10.0
+# Between two looks at a draining agent of another release.
+FOREIGN_S = 1.0
 
 
 class Agent:
@@ -73,6 +76,7 @@ class Agent:
         self._journal.flush()
         self._links.listen(address.listen(self._config.home))
         self._describe()
+        self._look_after_foreign()
         say(f"listens, {self._config.slots} slots, {len(self._journal.results)} results to hand over")
         loop.run()
         self._leave()
@@ -144,10 +148,24 @@ class Agent:
         """A draining agent of another release has this token: running, unless that agent is gone by now."""
         return "running" if token in self._foreign else "unknown"
 
+    def _look_after_foreign(self) -> None:
+        """When a draining agent is gone, what it left is this one's."""
+        if not self._foreign:
+            return
+        for path in set(self._foreign.values()):
+            if not is_live(path):
+                for token, encoded in sweep.absorb(path).items():
+                    self._journal.inherited(token, encoded)
+                if self._journal.flush():
+                    path.unlink(missing_ok=True)
+                    self._foreign = {token: other for token, other in self._foreign.items() if other != path}
+                    self._links.offer()
+        self._loop.after(FOREIGN_S, self._look_after_foreign)
+
     def _describe(self) -> None:
         facts = {
             "pid": os.getpid(), "keeper_pid": os.getppid(), "incarnation": self._journal.incarnation,
-            "slots": self._config.slots, "started_at": time.time_ns() // 1000, "release": release(),
+            "slots": self._config.slots, "started_at": time.time_ns() // 1000, "release": __version__,
         }  # fmt: skip
         target = self._config.run_folder / "agent.json"
         fresh = target.with_suffix(".new")

@@ -36,6 +36,7 @@ class Stream:
         self._partial = 0
         self._out = bytearray()
         self._waits = False
+        self._is_ignored = False
         self.is_open = True
         # The peer closed with something of ours unread: it cannot have acted on it.
         self.was_reset = False
@@ -54,7 +55,7 @@ class Stream:
 
     def flush(self) -> None:
         """Hands what is queued to the kernel, as far as it takes it."""
-        if not self._out or not self.is_open:
+        if not self._out or not self.is_open or self._is_ignored:
             return
         try:
             sent = self._peer.send(self._out)
@@ -73,6 +74,11 @@ class Stream:
         """Takes in what has arrived and was not read yet."""
         while self.is_open and self._read() == _CHUNK:
             continue
+
+    def ignore(self) -> None:
+        """Nothing that comes or goes matters any more; `drain` and `close` still work."""
+        self._is_ignored = True
+        self._loop.unwatch(self.fd)
 
     def close(self) -> None:
         """Drops the connection. `on_end` is not called."""

@@ -27,11 +27,16 @@ def inherit(folder: Path) -> tuple[Contents, dict[Token, Path]]:
             dead.append(path)
     for path in (*dead, folder / NAME):
         _merge(past, read(path))
-    _sweep(past)
-    for token, (pid, _start) in past.open_tries.items():
-        past.results[token] = encode_result(_lost(token, pid))
-    past.open_tries.clear()
+    _end_open(past)
     return past, foreign
+
+
+def absorb(path: Path) -> dict[Token, bytes]:
+    """The results that a dead draining agent left, those of its killed tries included. Its journal is deleted by the
+    caller, when they are in another."""
+    past = read(path)
+    _end_open(past)
+    return past.results
 
 
 def remove_dead(folder: Path) -> None:
@@ -46,6 +51,13 @@ def _merge(past: Contents, more: Contents) -> None:
     past.open_tries |= more.open_tries
     past.results |= more.results
     past.ended |= more.ended
+
+
+def _end_open(past: Contents) -> None:
+    _sweep(past)
+    for token, (pid, _start) in past.open_tries.items():
+        past.results[token] = encode_result(_lost(token, pid))
+    past.open_tries.clear()
 
 
 def _sweep(past: Contents) -> None:

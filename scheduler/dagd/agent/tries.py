@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LINGER_S = 5.0
 MOST_REQUESTS = 64
 STOP_GRACE_S = 1.0
+# A try that is over by then is spared some bookkeeping; its log appears in the file at its end.
+LOOK_IN_S = 0.05
 # Between two looks whether a busy log writer has been told the secrets of a reply.
 TOLD_S = 0.005
 
@@ -77,6 +79,7 @@ class Tries:
         self.live: dict[Token, Try] = {}
         self._queue: deque[Try] = deque()
         self._starting: list[Try] = []
+        self._fresh: list[Try] = []
         self._busy = 0
         self._oom_kills = oom_kills()
         self.is_stopping = False
@@ -99,7 +102,7 @@ class Tries:
             self._ask_again(attempt)
         elif token in self._journal.results:
             link.deliver(token, self._journal.results[token])
-        elif not self._journal.knows(token):
+        elif not self._journal.knows(token) and not self.is_stopping:
             attempt = self.live[token] = Try(token, launch, version, link)
             if self.is_draining:
                 attempt.ending.kill = Kill("fail", Reason.NOT_STARTED, "the agent takes no more launches")
@@ -120,7 +123,7 @@ class Tries:
             if attempt.ending.kill is not None:
                 self.finish(attempt)
             elif attempt.version is None:
-                attempt.ending.kill = Kill("fail", Reason.NOT_STARTED, "its DAG version was never announced")
+                attempt.ending.kill = Kill("fail", Reason.LOST, "its DAG version was never announced")
                 self.finish(attempt)
             else:
                 attempt.grade = self.choose(attempt)
@@ -128,8 +131,7 @@ class Tries:
 
     def started(self, attempt: Try, pid: int) -> None:
         """Its process exists."""
-        attempt.pid, attempt.start = pid, procfs.start_time(pid)
-        self._journal.started(attempt.token, pid, attempt.start)
+        attempt.pid = pid
         self.begun(attempt)
         if attempt.ending.kill is not None:
             self._terminate(attempt, attempt.kill_grace_s)
@@ -139,9 +141,22 @@ class Tries:
         attempt.started_at = time.time_ns() // 1000
         if attempt.link is not None:
             attempt.link.tell_started(attempt.token, attempt.pid, attempt.started_at)
+        if not self._fresh:
+            self._loop.after(LOOK_IN_S, self._look_in)
+        self._fresh.append(attempt)
         timeout_us = attempt.launch.get("timeout_us")
         if timeout_us:
             attempt.deadline = self._loop.after(timeout_us / 1e6, lambda: self._time_out(attempt))
+
+    def _look_in(self) -> None:
+        """What only longer tries need: their process in the journal, and their output followed while they run."""
+        fresh, self._fresh = self._fresh, []
+        for attempt in fresh:
+            if not attempt.is_over and attempt.pid:
+                attempt.start = attempt.start or procfs.start_time(attempt.pid)
+                self._journal.started(attempt.token, attempt.pid, attempt.start)
+                if attempt.output is not None:
+                    attempt.output.follow()
 
     def adopt(self, link: Link, token: Token) -> str:
         """What became of a token: running | finished | unknown. A finished one's result is sent right after."""
@@ -171,6 +186,8 @@ class Tries:
         attempt.is_alone = bool(frame.pop("alone", False))
         if attempt.ending.frame is None and attempt.ending.kill is None:
             attempt.ending.frame = frame
+            if attempt.channel is not None:
+                attempt.channel.ignore()
             if attempt.pid:
                 attempt.grace = self._loop.after(LINGER_S, lambda: self.kill_now(attempt))
 

@@ -90,7 +90,7 @@ class WarmGrade:
             self.start(attempt)
             return
         del self._births[attempt.token]
-        self.tries.fail(attempt, Reason.NOT_STARTED, "its worker processes died before they began it")
+        self.tries.fail(attempt, Reason.LOST, "its worker processes died before they began it")
 
     def forget_births(self, attempt: Try) -> None:
         """It has begun."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dagd.model.errors import SourceRef
@@ -66,10 +67,15 @@ def is_ours(path: str) -> bool:
     return path.startswith((_OURS[0], "<frozen")) or _OURS[1] in path
 
 
+def _is_generated(frame: FrameType) -> bool:
+    """Whether this is the constructor that a dataclass of ours was given."""
+    return frame.f_code.co_filename == "<string>" and str(frame.f_globals.get("__name__")).startswith("dagd.")
+
+
 def caller_ref() -> SourceRef:
     """The innermost place of user code that led here."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and is_ours(frame.f_code.co_filename):
+    while frame.f_back is not None and (is_ours(frame.f_code.co_filename) or _is_generated(frame)):
         frame = frame.f_back
     return SourceRef(AMBIENT.show_path(frame.f_code.co_filename), frame.f_lineno)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
+from dagd.authoring.instants import plain_duration
 from dagd.authoring.params import Param
 from dagd.authoring.policies import Deadline
 from dagd.authoring.words import TriggerRule, WeightRule, check_word
@@ -74,7 +75,7 @@ def _duration(least: timedelta = timedelta(0), *, numbers: bool = True) -> Check
             value = timedelta(seconds=value)
         if not isinstance(value, timedelta) or value < least:
             raise _wrong(name, value, wanted, where)
-        return value
+        return plain_duration(value)
 
     return check
 

@@ -25,6 +25,10 @@ class AssetCondition:
         """The compiled form: ["asset", key] | ["all", [...]] | ["any", [...]]."""
         raise TypeError(type(self).__name__)
 
+    def describe(self) -> str:
+        """In words: keys joined by & and |."""
+        raise TypeError(type(self).__name__)
+
     def __and__(self, other: Any) -> AssetCondition:
         if not isinstance(other, AssetCondition):
             return NotImplemented
@@ -80,6 +84,10 @@ class Asset(AssetCondition):
         """The compiled form."""
         return ["asset", self.key]
 
+    def describe(self) -> str:
+        """Its key."""
+        return self.key
+
     def to_spec(self) -> AssetSpec:
         """The compiled declaration."""
         freshness = self.freshness.to_json() if self.freshness else None
@@ -118,9 +126,13 @@ class _Joint(AssetCondition):
         """The compiled form."""
         return [self.word, [part.tree() for part in self.parts]]
 
+    def describe(self) -> str:
+        """Keys joined by & or |; joints inside in parentheses."""
+        parts = [f"({part.describe()})" if isinstance(part, _Joint) else part.describe() for part in self.parts]
+        return (" & " if self.word == "all" else " | ").join(parts)
+
     def __repr__(self) -> str:
-        sign = " & " if self.word == "all" else " | "
-        return f"({sign.join(map(repr, self.parts))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.parts))})"
 
 
 class AssetAll(_Joint):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from dagd.authoring.arguments import DAG_CALLBACKS
@@ -12,10 +11,11 @@ from dagd.authoring.compile_tasks import compile_task, deadline_specs
 from dagd.authoring.dag import DAG
 from dagd.authoring.node import TaskNode
 from dagd.authoring.weights import effective_weights
+from dagd.authoring.zones import dag_zone, instant_micros
 from dagd.model.errors import CycleFound, InvalidSchedule, UnknownArgument, WrongArgument, did_you_mean
 from dagd.model.specs import AssetSpec, DagSpec, GroupSpec
-from dagd.model.times import Micros, delta_micros, to_micros
-from dagd.timetables.schedules import describe, schedule_spec, zone_name
+from dagd.model.times import delta_micros
+from dagd.timetables.schedules import describe, schedule_spec
 
 
 def compile_dag(dag: DAG, *, file: str, default_timezone: str = "UTC") -> DagSpec:
@@ -37,8 +37,8 @@ def compile_dag(dag: DAG, *, file: str, default_timezone: str = "UTC") -> DagSpe
         schedule_text=text,
         condition=condition.tree() if condition else None,
         timezone=zone,
-        start_at=_micros("start_date", dag.start_date, zone, dag),
-        end_at=_micros("end_date", dag.end_date, zone, dag),
+        start_at=instant_micros("start_date", dag.start_date, zone, dag),
+        end_at=instant_micros("end_date", dag.end_date, zone, dag),
         dagrun_timeout_us=delta_micros(limit) if limit else None,
         params={name: dag.params.get_param(name).to_json() for name in sorted(dag.params)},
         tags=tuple(sorted(set(dag.tags))),
@@ -62,56 +62,17 @@ def _owner(dag: DAG) -> str:
     return dag.owner if dag.owner != "dagd" or not owners else ", ".join(owners)
 
 
-def dag_zone(dag: DAG, default: str) -> str:
-    """`timezone=`, else the zone of `start_date` if it is named, else the default. Raises InvalidSchedule."""
-    if dag.timezone is not None:
-        name = _name_of(dag.timezone)
-        if name is None:
-            what = f"timezone={dag.timezone!r} has no name"
-            raise InvalidSchedule(what, where=dag.where, remedy='Give an IANA name, such as "Europe/Berlin".')
-        return name
-    started = dag.start_date.tzinfo if dag.start_date is not None else None
-    return (_name_of(started) if started is not None else None) or default
-
-
-def _name_of(zone: str | tzinfo) -> str | None:
-    if zone is UTC:
-        return "UTC"
-    try:
-        return zone_name(zone)
-    except InvalidSchedule:
-        name = getattr(zone, "zone", None) or getattr(zone, "name", None)
-        return name if isinstance(name, str) and ("/" in name or name == "UTC") else None
-
-
-def _micros(name: str, instant: datetime | None, zone: str, dag: DAG) -> Micros | None:
-    """An instant; a naive one is read in the DAG's zone."""
-    if instant is None:
-        return None
-    if instant.tzinfo is None:
-        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-        try:
-            instant = instant.replace(tzinfo=ZoneInfo(zone))
-        except (ZoneInfoNotFoundError, ValueError):
-            raise InvalidSchedule(f"unknown time zone {zone!r}", where=dag.where) from None
-    try:
-        return to_micros(instant)
-    except OverflowError:
-        raise WrongArgument(f"{name}={instant!r} is out of range", where=dag.where) from None
-
-
 def compile_schedule(dag: DAG) -> tuple[AssetCondition | None, dict[str, Any], str | None]:
     """(asset condition, schedule spec, text for people) of `schedule=`. Raises InvalidSchedule."""
     given = dag.schedule
     try:
         if isinstance(given, AssetOrTime):
             time = schedule_spec(given.time)
-            text = f"{given.condition!r} | {describe(time)}"
+            text = f"{given.condition.describe()} | {describe(time)}"
             return given.condition, {"kind": "asset_or_time", "time": time}, text
         if isinstance(given, (AssetCondition, list, tuple)):
             condition = as_condition(given)
-            return condition, {"kind": "assets"}, repr(condition)
+            return condition, {"kind": "assets"}, condition.describe()
         spec = schedule_spec(given)
         return None, spec, given if isinstance(given, str) else describe(spec)
     except (InvalidSchedule, WrongArgument) as error:

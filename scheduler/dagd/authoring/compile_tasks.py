@@ -13,7 +13,7 @@ from dagd.authoring.mapped import MappedOperator
 from dagd.authoring.node import TaskNode
 from dagd.authoring.operator import BaseOperator
 from dagd.authoring.sensor import BaseSensorOperator
-from dagd.authoring.xcomarg import MapXComArg, XComArg, find_references
+from dagd.authoring.xcomarg import ConcatXComArg, MapXComArg, XComArg, ZipXComArg, find_references
 from dagd.model.errors import WrongArgument
 from dagd.model.specs import DeadlineSpec, ExpandSpec, MapSource, TaskSpec
 from dagd.model.times import delta_micros
@@ -127,9 +127,7 @@ def _maps_functions(value: Any) -> bool:
         return any(_maps_functions(one) for one in value.values())
     if isinstance(value, (list, tuple)):
         return any(_maps_functions(one) for one in value)
-    return any(_maps_functions(one) for one in getattr(value, "args", ())) or _maps_functions(
-        getattr(value, "arg", None)
-    )
+    return isinstance(value, (ZipXComArg, ConcatXComArg)) and any(_maps_functions(one) for one in value.args)
 
 
 def _worker_key(task: TaskNode, isolation: str) -> str | None:

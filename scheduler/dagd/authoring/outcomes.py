@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from dagd.authoring.instants import plain_duration
+
 
 class SkipTask(Exception):
     """Raised in a task: it ends skipped."""
@@ -41,7 +43,8 @@ class DeferTask(BaseException):
             raise ValueError("defer needs either `until` or `every`")
         if until is not None and until.tzinfo is None:
             raise ValueError(f"defer until {until!r}: an instant needs a time zone")
-        self.until, self.every, self.state = until, every, dict(state or {})
+        self.until, self.state = until, dict(state or {})
+        self.every = None if every is None else plain_duration(every)
 
 
 class PokeReturnValue:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from dagd.authoring.ambient import caller_ref
+from dagd.authoring.instants import plain_duration
 from dagd.authoring.words import check_word
 from dagd.model.errors import WrongArgument
 from dagd.model.specs import DeadlineSpec
@@ -121,4 +122,4 @@ class Deadline:
     def to_spec(self) -> DeadlineSpec:
         """The compiled form."""
         after = "started" if self.by == "duration" else self.after
-        return DeadlineSpec(self.by, after, delta_micros(self.within), self.even_if_failed, self.callback is not None)
+        return DeadlineSpec(self.by, after, delta_micros(plain_duration(self.within)), self.even_if_failed, self.callback is not None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from dagd.authoring.instants import plain_duration
 from dagd.authoring.operator import BaseOperator
 from dagd.authoring.outcomes import DeferTask, FailTask, PokeReturnValue, SensorTimeout, SkipTask
 from dagd.authoring.words import check_word
@@ -18,7 +19,7 @@ def _duration(name: str, value: Any, where: SourceRef) -> timedelta:
         value = timedelta(seconds=value)
     if not isinstance(value, timedelta) or value < timedelta(0):
         raise WrongArgument(f"{name}={value!r} is no number of seconds or timedelta", where=where)
-    return value
+    return plain_duration(value)
 
 
 class BaseSensorOperator(BaseOperator):

@@ -49,7 +49,7 @@ def load(connection: Any, graphs: loader.Graphs, dag: Any, run: Any) -> Stored:
 
 def _look_at_past(connection: Any, graphs: loader.Graphs, dag: Any, view: RunView) -> None:
     """Which tasks wait for the run before; only a DAG that has such tasks pays for looking."""
-    if not any(task.spec.depends_on_past or task.spec.wait_for_downstream for task in view.tasks):
+    if not view.graph.uses_past:
         return
     state = State()
     known, _ = loader.new_dag(connection, graphs, dag)
@@ -59,8 +59,7 @@ def _look_at_past(connection: Any, graphs: loader.Graphs, dag: Any, view: RunVie
     other = state.runs.get(view.id)
     if other is None:
         return
-    if other.previous is None:
-        other.previous = known.last_past
+    other.previous = other.previous or known.past_before(other)
     for task in view.tasks:
         task.past_ok = flow.past_blocker(turn, other, other.tasks[task.i]) is None
 

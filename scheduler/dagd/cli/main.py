@@ -84,7 +84,7 @@ CONNECTIONS: Table = {
     "export": ("connections:export_connections", "All connections as JSON; --reveal shows their secrets"),
 }
 DB: Table = {
-    "migrate": ("db:migrate_database", "Bring the database to this release's schema"),
+    "migrate": ("db:migrate", "Bring the database to this release's schema"),
     "current": ("db:current", "The schema that the database has"),
     "check": ("db:check", "Whether the database is whole and at the right schema"),
     "clean": ("db:clean", "Delete ended runs that are older than so many days"),
@@ -117,7 +117,7 @@ TREE: Table = {
     "assets": ("Assets: what tasks read and write", ASSETS),
     "deadlines": ("Deadlines and SLAs", DEADLINES),
     "pools": ("Pools: how much may run at once", POOLS),
-    "schedules": ("Schedules", {"preview": ("dags_time:preview", "The slots of a cron, a preset or a duration")}),
+    "schedules": ("Schedules", {"preview": ("schedules:preview", "The slots of a cron, a preset or a duration")}),
     "variables": ("Variables that tasks read", VARIABLES),
     "connections": ("Connections that tasks use", CONNECTIONS),
     "db": ("The database", DB),

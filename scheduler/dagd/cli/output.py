@@ -93,6 +93,13 @@ class Output:
                 shown = columns or [Column(key, key.replace("_", " ")) for key in row]
                 self._pairs(row, [one for one in shown if self.format == "wide" or not one.wide])
 
+    def result(self, row: Row, text: str, *, name: str = "") -> None:
+        """What came of a change: its JSON for a program, a sentence for a person."""
+        if self.is_machine:
+            self.record(row, name=name)
+        else:
+            self.line(self.fit(text))
+
     def table(self, rows: list[Row], columns: list[Column]) -> None:
         """A table for a person, below other text."""
         self._table(rows, columns)
@@ -128,8 +135,7 @@ class Output:
         """An RFC 3339 instant in the zone of tables."""
         if not text:
             return "-"
-        local = datetime.fromisoformat(text).astimezone(self.zone)
-        return local.isoformat(" ", "milliseconds" if local.microsecond else "seconds")
+        return datetime.fromisoformat(text).astimezone(self.zone).isoformat(" ", "seconds")
 
     # --- how ---
 
@@ -194,7 +200,9 @@ def plain(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration as people read it: 0.3s, 41s, 1m12s, 2h05m, 3d04h."""
+    """A duration as people read it: 12ms, 4.3s, 41s, 1m12s, 2h05m, 3d04h."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
         return f"{seconds:.1f}s"
     if seconds < 60:
@@ -234,13 +242,13 @@ def _root_color() -> str | None:
     return found if isinstance(found, str) else None
 
 
-def with_output(*, watch: bool = False, default: str = "table") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_output(*, watch: bool = False, zone: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a command -o, --tz, --color (and -w), and hand it an `Output` as `out`."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def call(
-            *args: Any, format_: str, tz: tzinfo | None, color: str | None, is_watched: bool = False, **more: Any
+            *args: Any, format_: str, tz: tzinfo | None = None, color: str | None, is_watched: bool = False, **more: Any
         ) -> None:
             out = Output(format_, tz, wants_color(color), is_utf8(sys.stdout))
             if is_watched:
@@ -249,10 +257,11 @@ def with_output(*, watch: bool = False, default: str = "table") -> Callable[[Cal
                 command(*args, out=out, **more)
 
         options: list[Any] = [
-            click.option("-o", "--output", "format_", type=click.Choice(FORMATS), default=default, help="Form."),
-            click.option("--tz", callback=_zone_option, help="Time zone of tables (the local one)."),
+            click.option("-o", "--output", "format_", type=click.Choice(FORMATS), default="table", help="Form."),
             click.option("--color", type=click.Choice(["auto", "always", "never"]), help="Colours."),
         ]
+        if zone:
+            options.append(click.option("--tz", callback=_zone_option, help="Time zone of tables (the local one)."))
         if watch:
             options.append(click.option("-w", "--watch", "is_watched", is_flag=True, help="Print again each second."))
         decorated: Callable[..., Any] = call

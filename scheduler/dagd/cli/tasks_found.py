@@ -82,3 +82,10 @@ def one_index(connection: Any, place: Place, text: str) -> int:
     if not known:
         return -1
     raise UsageError(f"{text!r} is mapped: say which index", remedy=f"For example {place.name}/{known[0]}.")
+
+
+def check_size(place: Place, size: int | None, index: int | None) -> None:
+    """Raise NotFound for an index that the task has not."""
+    if index is not None and place.is_mapped and index >= 0 and (size is None or index >= size):
+        known = "is not expanded yet" if size is None else f"has the indices 0 to {size - 1}"
+        raise NotFound(f"{place.name} {known}, so there is no index {index}")

@@ -169,6 +169,7 @@ def start_try(turn: Turn, pool: Pool, dag: DagState, run: RunView, task: TaskSta
     key = turn.key(run, task, pos)
     if instance.leg:
         instance.leg += 1
+        state.tokens.pop(instance.token or "", None)
         turn.plan.resumes.append(Resume(key, instance.try_no, instance.token or "", instance.leg, token, turn.now))
     else:
         instance.try_no += 1

@@ -43,7 +43,8 @@ def apply(turn: Turn, request: Request) -> None:
     elif request.run is None:
         refuse(turn, request, "there is no such run")
     else:
-        verb(turn, request, request.run)
+        # An earlier request of the same sweep may have changed it.
+        verb(turn, request, turn.state.runs.get(request.run.id, request.run))
 
 
 def done(turn: Turn, request: Request, **result: Any) -> None:
@@ -100,12 +101,12 @@ def _kill(turn: Turn, request: Request, run: RunView) -> None:
     asked = 0
     for task, index in _named(run, request.payload["instances"]):
         for pos, instance in list(task.instances.items()):
-            live = task.states[pos] in ADMITTED and instance.stop_reason is None
+            live = instance.token is not None and task.states[pos] in ADMITTED and instance.stop_reason is None
             if live and (index is None or task.map_index(pos) == index):
                 asked += 1
                 if task.states[pos] in stops.WITHOUT_PROCESS:
                     stops.end_deferred(turn, run, task, pos, Reason.CANCELLED)
-                elif instance.token is not None:
+                else:
                     instance.stop_reason = Reason.CANCELLED
                     turn.plan.stops.append(_stop(turn, run, task, pos, Reason.CANCELLED))
     if asked:
@@ -121,10 +122,9 @@ def _stop(turn: Turn, run: RunView, task: TaskState, pos: int, reason: str) -> S
 
 
 def _named(run: RunView, instances: list[list[Any]]) -> list[tuple[TaskState, int | None]]:
-    """The tasks that a payload names ([task_id, map_index | null] each); a run without counters gets them first."""
-    if not run.tasks:
-        run.lay_out()
-    return [(run.tasks[run.graph.index[task_id]], index) for task_id, index in instances]
+    """The tasks that a payload names ([task_id, map_index | null] each); those of a run that has no counters are new."""
+    tasks = run.tasks or [TaskState(run.graph, i) for i in range(len(run.graph.tasks))]
+    return [(tasks[run.graph.index[task_id]], index) for task_id, index in instances]
 
 
 def _supersede(
@@ -186,14 +186,14 @@ def _clear(turn: Turn, request: Request, run: RunView) -> None:
 
 def _mark_tasks(turn: Turn, request: Request, run: RunView) -> None:
     event = MARKS[request.payload["state"]]
+    if run.state is RunState.QUEUED:
+        refuse(turn, request, f"run {run.run_id} has not started: mark the run, or its tasks once it runs")
+        return
     for task, index in _named(run, request.payload["instances"]):
         _supersede(turn, request, run, task, index, Reason.MARKED, False)
         for stored in [*_indices_with_rows(task), -1] if index is None else [index]:
             turn.plan.settles.append(Settle((run.id, task.no, stored), event, Reason.MARKED, turn.now))
-    if run.state is RunState.QUEUED:
-        turn.plan.reloads.append(run.id)
-    else:
-        _reopen(turn, run)
+    _reopen(turn, run)
     done(turn, request, state=request.payload["state"])
 
 

@@ -117,18 +117,11 @@ def _fire(turn: Turn, timer: Timer, looked_at: set[int]) -> None:
             results.timeout_due(turn, run, task, key[2], key[3])
 
 
-def _fail_fast(turn: Turn) -> list[RunView]:
-    """The runs that a failure of this turn ends."""
-    failed, turn.failures = turn.failures, {}
-    return [run for run in failed.values() if run.graph.spec.fail_fast and run.verdict is None and run.tasks]
-
-
 def _settle_runs(turn: Turn, looked_at: set[int]) -> None:
     """End runs, start others, and look again until no run ends any more (an empty run ends as it starts)."""
     flow.spread(turn)
     while turn.touched_runs or looked_at:
-        for run in _fail_fast(turn):
-            stops.stop_run(turn, run, RunState.FAILED, Reason.FAIL_FAST, "skip")
+        stops.fail_fast(turn)
         touched, turn.touched_runs = turn.touched_runs, {}
         for run in touched.values():
             if runs.end_run_if_over(turn, run):

@@ -28,7 +28,7 @@ def set_at(turn: Turn, run: RunView, after: frozenset[str], i: int) -> None:
         counts_from = "started" if spec.by == "duration" else spec.after
         if counts_from not in after or (i, kind) in run.deadlines:
             continue
-        base = turn.now if counts_from == "started" else _base(run, counts_from)
+        base = turn.happened_at if counts_from == "started" else _base(run, counts_from)
         due = base + spec.within_us
         run.deadlines[(i, kind)] = due
         turn.plan.deadlines.append(
@@ -62,11 +62,11 @@ def close(turn: Turn, run: RunView, i: int, state: DeadlineState, *, by: str | N
             continue
         if state is DeadlineState.CANCELLED and spec.even_if_failed:
             continue
-        if due <= turn.now:
+        if due < turn.happened_at:
             fire(turn, run, i, kind)
             continue
         del run.deadlines[(i, kind)]
-        turn.plan.deadlines.append(DeadlineRow(run.id, no_of(run, i), kind, run.dag, due, state, turn.now))
+        turn.plan.deadlines.append(DeadlineRow(run.id, no_of(run, i), kind, run.dag, due, state, turn.happened_at))
 
 
 def fire(turn: Turn, run: RunView, i: int, kind: str) -> None:

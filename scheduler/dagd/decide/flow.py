@@ -16,13 +16,16 @@ from dagd.model.states import AttemptState, Reason
 def spread(turn: Turn) -> None:
     """Carry every end of this turn to what it affects, until nothing changes."""
     while turn.ended:
-        run, task, pos, code = turn.ended.popleft()
-        count_end(run, task, pos, code)
+        run, task, pos, code, is_last = turn.ended.popleft()
+        count_end(run, task, pos, code, is_last=is_last)
         _look_below(turn, run, task, pos)
+        if is_last:
+            deadlines.on_task_ended(turn, run, task.i)
+            _look_at_next_run(turn, run, task)
 
 
-def count_end(run: RunView, task: TaskState, pos: int, code: int) -> None:
-    """Tell the counters of a task's successors that one of its instances ended."""
+def count_end(run: RunView, task: TaskState, pos: int, code: int, *, is_last: bool) -> None:
+    """Tell the counters of a task's successors that one of its instances ended; `is_last` when that was its last."""
     graph = run.graph
     i = task.i
     for down in graph.downs[i]:
@@ -40,9 +43,9 @@ def count_end(run: RunView, task: TaskState, pos: int, code: int) -> None:
         if graph.same_scope(i, down):
             if other.inner_gates is not None:
                 other.inner_gates[pos] -= 1
-        elif task.remaining == 0:
+        elif is_last:
             other.gates -= 1
-    if task.remaining == 0:
+    if is_last:
         for down in graph.sourced[i]:
             run.tasks[down].sources_open -= 1
 
@@ -55,9 +58,6 @@ def _look_below(turn: Turn, run: RunView, task: TaskState, pos: int) -> None:
             evaluate_at(turn, run, other, pos)
         else:
             evaluate(turn, run, other)
-    if task.remaining == 0:
-        deadlines.on_task_ended(turn, run, task.i)
-        _look_at_next_run(turn, run, task)
 
 
 def evaluate(turn: Turn, run: RunView, task: TaskState) -> None:
@@ -82,7 +82,8 @@ def evaluate(turn: Turn, run: RunView, task: TaskState) -> None:
     elif verdict is Verdict.UPSTREAM_FAIL:
         _conclude(turn, run, task, 0, verdict)
     elif verdict is not Verdict.WAIT:
-        mapping.expand_task(turn, run, task, is_skipped=verdict is Verdict.SKIP)
+        if mapping.expand_task(turn, run, task, is_skipped=verdict is Verdict.SKIP):
+            _conclude_expanded(turn, run, task, Verdict.RUN)
 
 
 def verdict_of(run: RunView, task: TaskState) -> Verdict:
@@ -123,7 +124,7 @@ def _conclude(turn: Turn, run: RunView, task: TaskState, pos: int, verdict: Verd
 
 
 def _conclude_expanded(turn: Turn, run: RunView, task: TaskState, verdict: Verdict) -> None:
-    """A mapped task that has its length and indices that wait: after a clear, or when memory was loaded."""
+    """A mapped task that has its length and indices that wait: all of them, or some after a clear."""
     if verdict is Verdict.RUN:
         for start, end in _waiting_ranges(task):
             admission.make_ready(turn, run, task, start, end)
@@ -228,6 +229,8 @@ def look_again(turn: Turn, run: RunView) -> None:
 
 
 def _waiting_ranges(task: TaskState) -> list[tuple[int, int]]:
+    if not task.instances and not any(task.states):
+        return [(0, len(task.states))]
     ranges: list[tuple[int, int]] = []
     for pos, code in enumerate(task.states):
         if code != WAITING or is_blocked(task, pos):
@@ -248,6 +251,8 @@ def is_blocked(task: TaskState, pos: int) -> bool:
 def unblock(turn: Turn, run: RunView, task: TaskState, pos: int) -> None:
     """The superseded try of an instance has ended: the instance goes on from where it stands."""
     task.instance(pos).blocked_by = None
+    if task.size is None or pos >= task.size:
+        return  # a map that has not got its new length yet, or a shorter one
     if task.states[pos] == RETRYING:
         retry_due(turn, run, task, pos)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from math import prod
 
-from dagd.decide import admission
 from dagd.decide.graph import Graph
 from dagd.decide.rules import Counts
 from dagd.decide.settling import settle_whole
@@ -65,18 +64,18 @@ def _source_end(run: RunView, i: int) -> str | None:
     return worst
 
 
-def expand_task(turn: Turn, run: RunView, task: TaskState, *, is_skipped: bool) -> None:
-    """Fix the length of a mapped task, once its sources have ended. Over a failed one it is upstream_failed even when its
-    rule says skip: so the order of ends does not matter."""
+def expand_task(turn: Turn, run: RunView, task: TaskState, *, is_skipped: bool) -> bool:
+    """Fix the length of a mapped task, once its sources have ended; True when it has its indices now. Over a failed
+    source it is upstream_failed even when its rule says skip: so the order of ends does not matter."""
     if task.sources_open:
-        return
+        return False
     bad_end = _source_end(run, task.i)
     if bad_end is not None:
         settle_whole(turn, run, task, bad_end, Reason.UPSTREAM)
-        return
+        return False
     if is_skipped:
         settle_whole(turn, run, task, "skip", Reason.UPSTREAM)
-        return
+        return False
     expand = run.graph.expands[task.i]
     assert expand is not None
     count = expansion_length(run, expand)
@@ -87,7 +86,7 @@ def expand_task(turn: Turn, run: RunView, task: TaskState, *, is_skipped: bool) 
     else:
         turn.plan.expansions.append(Expansion(run.id, task.no, count))
         set_size(run, task, count)
-        admission.make_ready(turn, run, task, 0, count)
+    return count > 0
 
 
 def set_size(run: RunView, task: TaskState, count: int) -> None:

@@ -27,6 +27,7 @@ def report_started(turn: Turn, token: str, pid: int | None, started_at: int, age
         return
     task.states[pos] = AttemptState.RUNNING
     _first_start(turn, run, task, pos, started_at)
+    turn.happened_at = turn.now
     turn.plan.starts.append(Start(turn.key(run, task, pos), task.instance(pos).try_no, token, pid, agent, started_at))
 
 
@@ -34,6 +35,7 @@ def _first_start(turn: Turn, run: RunView, task: TaskState, pos: int, started_at
     instance = task.instance(pos)
     if instance.first_started_at is None:
         instance.first_started_at = started_at
+        turn.happened_at = min(turn.now, started_at)
         deadlines.on_task_started(turn, run, task.i)
 
 
@@ -43,10 +45,14 @@ def _locate(turn: Turn, where: tuple[int, int, int]) -> tuple[RunView, TaskState
 
 
 def report_result(turn: Turn, result: Result) -> None:
-    """A leg ended. Unknown tokens are only acknowledged; a superseded try moves its own row and nothing else."""
+    """A leg ended. A superseded try moves its own row and nothing else; an unknown token may be another scheduler's:
+    only the database can say whether its result may be forgotten."""
     token = result["token"]
-    turn.plan.acks.append(token)
     where = turn.state.tokens.pop(token, None)
+    if where is None and token not in turn.state.superseded:
+        turn.plan.strays.append(token)
+        return
+    turn.plan.acks.append(token)
     if where is None:
         _end_superseded(turn, token, result)
         return
@@ -57,6 +63,7 @@ def report_result(turn: Turn, result: Result) -> None:
     instance = task.instance(pos)
     if result.get("started_at") is not None:
         _first_start(turn, run, task, pos, result["started_at"])
+    turn.happened_at = min(turn.now, result["ended_at"])
     admission.release(turn, run, task)
     outcome = "cancel" if instance.stop_reason else result["outcome"]
     if outcome == "succeed":
@@ -70,7 +77,9 @@ def report_result(turn: Turn, result: Result) -> None:
         _stopped(turn, run, task, pos, result)
     else:
         _fail(turn, run, task, pos, result)
+    stops.fail_fast(turn)
     flow.spread(turn)
+    turn.happened_at = turn.now
 
 
 def _end_superseded(turn: Turn, token: str, result: Result) -> None:
@@ -190,6 +199,7 @@ def timeout_due(turn: Turn, run: RunView, task: TaskState, pos: int, token: str 
     turn.state.tokens.pop(token or "", None)
     result = {"token": token, "outcome": "fail", "ended_at": turn.now, "reason": Reason.TIMEOUT, "frame": None}
     _fail(turn, run, task, pos, result)
+    stops.fail_fast(turn)
     flow.spread(turn)
 
 

@@ -27,7 +27,7 @@ def end_instance(turn: Turn, run: RunView, task: TaskState, pos: int, code: int)
         turn.failures[run.id] = run
     if task.remaining == 0:
         run.open_tasks -= 1
-    turn.ended.append((run, task, pos, code))
+    turn.ended.append((run, task, pos, code, task.remaining == 0))
 
 
 def settle_whole(turn: Turn, run: RunView, task: TaskState, event: str, reason: str) -> None:

@@ -35,13 +35,20 @@ def stop_run(turn: Turn, run: RunView, verdict: RunState, reason: str, waiting_e
     flow.spread(turn)
 
 
+def fail_fast(turn: Turn) -> None:
+    """Stop the runs that a failure of this turn ends, before it spreads: what has not started is skipped."""
+    failed, turn.failures = turn.failures, {}
+    for run in failed.values():
+        if run.graph.spec.fail_fast and run.verdict is None:
+            stop_run(turn, run, RunState.FAILED, Reason.FAIL_FAST, "skip")
+
+
 def stop_tries(turn: Turn, run: RunView, task: TaskState, reason: str) -> None:
     """Ask each live try of a task to stop; a deferred one has no process and ends at once."""
     for pos, instance in list(task.instances.items()):
-        code = task.states[pos]
-        if code not in ADMITTED or instance.stop_reason is not None or instance.token is None:
+        if instance.token is None or instance.stop_reason is not None or task.states[pos] not in ADMITTED:
             continue
-        if code in WITHOUT_PROCESS:
+        if task.states[pos] in WITHOUT_PROCESS:
             end_deferred(turn, run, task, pos, reason)
             continue
         instance.stop_reason = reason

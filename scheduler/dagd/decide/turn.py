@@ -18,14 +18,15 @@ from dagd.model.plans import InstanceKey, OutboxRow, Plan
 class Turn:
     """Working set of one turn. `now` is in microseconds by the database's clock; `jitter` is seeded by the caller."""
 
-    __slots__ = ("state", "plan", "now", "ended", "jitter", "touched_runs", "failures", "engine_successes")
+    __slots__ = ("state", "plan", "now", "happened_at", "ended", "jitter", "touched_runs", "failures", "engine_successes")
 
     def __init__(self, state: State, now: int, jitter: random.Random) -> None:
         self.state = state
         self.plan = Plan()
         self.now = now
+        self.happened_at = now  # when that happened of which conclusions are drawn: a result may have been spooled
         self.jitter = jitter
-        self.ended: deque[tuple[RunView, TaskState, int, int]] = deque()
+        self.ended: deque[tuple[RunView, TaskState, int, int, bool]] = deque()
         self.touched_runs: dict[int, RunView] = {}
         self.failures: dict[int, RunView] = {}  # runs of which a task failed for good
         self.engine_successes: list[tuple[RunView, TaskState, int, str, int]] = []

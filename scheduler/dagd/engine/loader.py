@@ -133,6 +133,13 @@ def new_run(connection: Connection, graphs: Graphs, row: Row[Any]) -> RunView:
     return RunView(graphs.get(connection, row.version_id), row.dag_id, row._asdict())
 
 
+def ended_run(connection: Connection, graphs: Graphs, state: State, row: Row[Any]) -> RunView:
+    """An ended run with its counters, for a request that changes its rows; it does not enter `state`."""
+    run = new_run(connection, graphs, row)
+    fill_runs(connection, state, [run])
+    return run
+
+
 def load_runs(connection: Connection, graphs: Graphs, state: State, rows: list[Row[Any]]) -> list[RunView]:
     """Load runs with their attempts into `state`; returns those that are running (to be looked at again)."""
     runs = {row.id: new_run(connection, graphs, row) for row in rows}
@@ -199,7 +206,9 @@ def fill_run(
         task = run.tasks[i]
         if index == -1 and task.is_mapped and not task.is_whole:
             rest[i] = next(row for row in rows if row.try_no == 0)
-        elif task.size is not None and task.pos(index) < task.size:
+        elif task.size is None or task.pos(index) >= task.size or (task.is_whole and index >= 0):
+            _take_replaced(state, run, task, index, rows)
+        else:
             _take_instance(state, run, task, task.pos(index), rows)
     for i, row in rest.items():
         task = run.tasks[i]
@@ -228,11 +237,7 @@ def _take_sizes(run: RunView, attempts: list[Row[Any]], expansions: list[tuple[i
 def _take_instance(state: State, run: RunView, task: TaskState, pos: int, rows: list[Row[Any]]) -> None:
     settled = next((row for row in rows if row.try_no == 0), None)
     current = [row for row in rows if row.try_no > 0 and row.superseded_by is None]
-    replaced = [row for row in rows if row.superseded_by is not None and row.state < A.SUCCESS]
-    for row in replaced:
-        reason = row.stop_requested or "cleared"
-        state.superseded[row.token] = ((row.run_id, row.task_no, row.map_index), row.try_no, reason)
-        _take_place(state, run, task)
+    replaced = _superseded_tries(state, run, task, rows)
     if settled is not None:
         _end(run, task, pos, settled.state)
         return
@@ -244,7 +249,7 @@ def _take_instance(state: State, run: RunView, task: TaskState, pos: int, rows: 
     instance.try_no = max((row.try_no for row in rows), default=0)
     instance.retries_used = sum(1 for row in current if row.charged == Charge.RETRIES)
     instance.infra_used = sum(1 for row in current if row.charged == Charge.INFRA)
-    instance.blocked_by = replaced[-1].token if replaced else None
+    instance.blocked_by = replaced
     if last is None:
         return  # cleared: it waits for its upstreams again
     if last.state == A.FAILED:
@@ -253,6 +258,25 @@ def _take_instance(state: State, run: RunView, task: TaskState, pos: int, rows: 
         state.set_timer(last.next_try_at, "retry", run.id, task.i, pos, instance.try_no)
     else:
         _take_live(state, run, task, pos, instance, last)
+
+
+def _superseded_tries(state: State, run: RunView, task: TaskState, rows: list[Row[Any]]) -> str | None:
+    """Enter the superseded tries that still live; returns the last one's token."""
+    last: str | None = None
+    for row in rows:
+        if row.superseded_by is not None and row.state < A.SUCCESS:
+            last = row.token
+            key = (row.run_id, row.task_no, row.map_index)
+            state.superseded[row.token] = (key, row.try_no, row.stop_requested or "cleared")
+            _take_place(state, run, task)
+    return last
+
+
+def _take_replaced(state: State, run: RunView, task: TaskState, pos: int, rows: list[Row[Any]]) -> None:
+    """An index of before a clear, of a map that has not got its new length: numbering goes on where it stopped."""
+    instance = task.instance(pos)
+    instance.try_no = max(row.try_no for row in rows)
+    instance.blocked_by = _superseded_tries(state, run, task, rows)
 
 
 def _take_live(state: State, run: RunView, task: TaskState, pos: int, instance: Instance, row: Row[Any]) -> None:
@@ -289,7 +313,7 @@ def _end(run: RunView, task: TaskState, pos: int, code: int) -> None:
     task.remaining -= 1
     if task.remaining == 0:
         run.open_tasks -= 1
-    flow.count_end(run, task, pos, code)
+    flow.count_end(run, task, pos, code, is_last=task.remaining == 0)
 
 
 def forget_run(state: State, run: RunView) -> None:

@@ -12,7 +12,7 @@ from dagd.decide.state import State
 from dagd.model.errors import AlreadyRunning, Refused
 from dagd.model.settings import Settings
 from dagd.store import facts, shards
-from dagd.store.database import Database
+from dagd.store.database import Connection, Database
 from dagd.store.turns import fence
 
 
@@ -39,6 +39,39 @@ class FileLock:
         self._file = file
 
 
+class Seat:
+    """A locked file for each incarnation of this home: a lock that can be had proves that its holder is dead."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = run_folder
+        self._held: IO[str] | None = None
+
+    def _path(self, incarnation: int) -> Path:
+        return self._folder / f"incarnation-{incarnation}.lock"
+
+    def take(self, incarnation: int) -> None:
+        """Hold the file of my incarnation for as long as this process lives."""
+        if self._held is not None:
+            self._held.close()
+        file = os.fdopen(os.open(self._path(incarnation), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        self._held = file
+
+    def is_empty(self, incarnation: int) -> bool:
+        """Whether the holder of that file is dead. False when there is no file: that proves nothing."""
+        try:
+            file = self._path(incarnation).open("r+")
+        except OSError:
+            return False
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+        self._path(incarnation).unlink(missing_ok=True)
+        return True
+
+
 class Membership:
     """One incarnation among the living schedulers."""
 
@@ -48,13 +81,15 @@ class Membership:
         self.incarnation = 0
         self.shards: set[int] = set()
         self.others = 0
+        self._seat = Seat(settings.run_folder)
 
     def join(self) -> None:
         """Take a new incarnation and the shards that are free."""
         host, home = socket.gethostname(), str(self._settings.home)
         with self._database.write() as connection:
             self.incarnation = shards.register(connection, host, os.getpid(), home)
-            shards.bury(connection, self._lease_us, self.incarnation, alone=self._database.is_sqlite)
+            self._seat.take(self.incarnation)
+            self._bury(connection)
             for _, other_host, _ in shards.living(connection):
                 if other_host != host:
                     raise Refused(
@@ -71,12 +106,18 @@ class Membership:
         """
         with self._database.write() as connection:
             fence(connection, self.incarnation)
-            buried = shards.bury(connection, self._lease_us, self.incarnation, alone=self._database.is_sqlite)
+            buried = self._bury(connection)
             given = shards.release_wanted(connection, self.incarnation) if self.others or buried else set()
             mine, asked = shards.claim(connection, self.incarnation)
             self.others = len(shards.living(connection)) - 1
         gained, self.shards = mine - self.shards, mine
         return gained, given, asked or bool(given)
+
+    def _bury(self, connection: Connection) -> list[int]:
+        host, home = socket.gethostname(), str(self._settings.home)
+        here = [one for one, at, where in shards.living(connection) if (at, where) == (host, home)]
+        proven = [one for one in here if one != self.incarnation and self._seat.is_empty(one)]
+        return shards.bury(connection, self._lease_us, self.incarnation, alone=self._database.is_sqlite, proven=proven)
 
     def resign(self) -> None:
         """A clean stop: the shards are free at once."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from dagd.model.settings import load_settings
 from dagd.observe.logs import log_to
 from dagd.observe.talk import to_stdout
 
+LOG = logging.getLogger("dagd.part")
 PR_SET_PDEATHSIG = 1
 
 
@@ -32,7 +34,10 @@ def say_ready(descriptor: int) -> Callable[[dict[str, Any]], None]:
     """A function that tells the parent, once, that this part is ready."""
 
     def tell(facts: dict[str, Any]) -> None:
-        os.write(descriptor, json.dumps(facts).encode() + b"\n")
+        try:
+            os.write(descriptor, json.dumps(facts).encode() + b"\n")
+        except BrokenPipeError:
+            LOG.info("nobody waits for the word that this part is ready: it was started again")
         os.close(descriptor)
 
     return tell

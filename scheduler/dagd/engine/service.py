@@ -26,7 +26,7 @@ from dagd.model.errors import Doubt, Fenced
 from dagd.model.plans import Launch, Plan, Start
 from dagd.model.settings import Settings
 from dagd.observe.talk import Talk, duration_text
-from dagd.store import dialects
+from dagd.store import dialects, facts
 from dagd.store.database import Database, DBAPIError, IntegrityError
 
 LOG = logging.getLogger("dagd.scheduler")
@@ -195,6 +195,8 @@ class Scheduler:
             self.executor.cancel([stop.token], stop.grace_us, stop.reason)
         if plan.acks:
             self.executor.acknowledge(plan.acks)
+        if plan.strays:
+            self._forget_strays(plan.strays)
         for move in plan.run_moves:
             if move.run not in self.state.runs:
                 self.launcher.forget(move.run)
@@ -207,6 +209,12 @@ class Scheduler:
         if plan.asset_events or plan.subscriptions:
             self._after_events()
         self.executor.flush()
+
+    def _forget_strays(self, tokens: list[str]) -> None:
+        """Results that memory does not know: acknowledged unless their try is live, hence another scheduler's."""
+        with self.database.read() as connection:
+            live = facts.live_tokens(connection, tokens)
+        self.executor.acknowledge([token for token in tokens if token not in live])
 
     def _after_events(self) -> None:
         """Deliveries of this commit: mine are taken at once, owners of others are rung."""

@@ -80,5 +80,5 @@ class Sweeper:
         run = state.runs.get(row.run_id) if row.run_id is not None else None
         if run is None and row.run_id is not None and row.dag_id in state.dags:
             stored = facts.run_row(connection, row.run_id)
-            run = None if stored is None else loader.new_run(connection, self._graphs, stored)
+            run = None if stored is None else loader.ended_run(connection, self._graphs, state, stored)
         return Request(row.id, row.kind, run, json.loads(row.payload))

@@ -10,7 +10,7 @@ Scheduler -> agent
   cancel   {tokens, grace_us, reason}      SIGTERM, then SIGKILL of the tree after the grace
   ack      {tokens}                        the result is committed: forget it
   adopt    {tokens}                        answered by one `adopted`
-  reply    {token, id, ok, value | error}  the answer to a `request`
+  reply    {token, id, ok, value | error, mask}  the answer to a `request`; `mask`: secrets in it, hidden in the log
   drain    {}                              take no more launches; leave when the last try has ended
 Agent -> scheduler
   hello    {protocol, agent, incarnation, pid, slots, release}

@@ -276,11 +276,12 @@ class Plan:
     reloads: list[int] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)
     acks: list[str] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)  # results of tokens that memory does not know
     news: list[tuple[str, str, str, int]] = field(default_factory=list)  # ended runs: DAG, run, state, duration in us
 
     def needs_commit(self) -> bool:
         """Whether anything but a bare `started` is to be stored: that alone rides with the next commit."""
-        return any(getattr(self, name) for name in self.__slots__ if name not in {"starts", "launches", "acks", "news"})
+        return any(getattr(self, name) for name in self.__slots__ if name not in {"starts", "launches", "acks", "news", "strays"})
 
     def is_empty(self) -> bool:
         """Whether the turn concluded nothing at all."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dagd.authoring.ambient import Asker
+from dagd.authoring.ambient import AMBIENT, Asker
 from dagd.authoring.store_access import Connection, Variable
 from dagd.model.errors import NotFound
 from dagd.model.times import from_micros
@@ -163,8 +163,6 @@ class TaskInstanceView:
 
     def get_template_context(self) -> Any:
         """The context of this try."""
-        from dagd.authoring.ambient import AMBIENT
-
         return AMBIENT.context
 
     def __repr__(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, MutableMapping
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from dagd.authoring.ambient import Asker
 from dagd.authoring.outcomes import DeferTask
+from dagd.authoring.zones import dag_zone
 from dagd.model.times import from_micros
 from dagd.runtime import macros
 from dagd.runtime.accessors import (
@@ -101,6 +102,12 @@ class Context(MutableMapping[str, Any]):
         """The present instant: that of `dag.test()` when it says one."""
         simulated = self.launch.get("now")
         return from_micros(simulated if simulated is not None else time.time_ns() // 1000)
+
+    def zone(self) -> tzinfo:
+        """The DAG's time zone."""
+        from zoneinfo import ZoneInfo
+
+        return ZoneInfo(dag_zone(self.loaded.dag, self.run.get("timezone") or "UTC"))
 
     def render_shell(self, text: str) -> Any:
         """A text rendered as a shell command."""

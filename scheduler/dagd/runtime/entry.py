@@ -13,10 +13,11 @@ from types import FrameType
 from typing import Any
 
 from dagd.authoring.ambient import AMBIENT, Asker
+from dagd.authoring.instants import exact_micros
 from dagd.authoring.operator import BaseOperator
 from dagd.authoring.outcomes import DeferTask, SkipTask
 from dagd.model.errors import NotFound, XComRefused
-from dagd.model.times import delta_micros, to_micros
+from dagd.model.times import delta_micros
 from dagd.runtime.arguments import Resolver, instantiate
 from dagd.runtime.callbacks import call_all, run_callback
 from dagd.runtime.channel import Channel
@@ -117,8 +118,15 @@ def render_fields(
             else:
                 value = renderer.field(value, extensions, for_shell=is_shell)
             setattr(operator, name, value)
-        shown[name] = value if isinstance(value, str) else repr(value)
+        shown[name] = value if isinstance(value, str) else _safe_repr(value)
     return shown
+
+
+def _safe_repr(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: {type(error).__name__} in its repr>"
 
 
 def _success_frame(operator: BaseOperator, context: Context, returned: Any) -> dict[str, Any]:
@@ -161,7 +169,7 @@ def _asset_event(event: Any) -> dict[str, Any]:
         "asset": event.asset,
         "metadata": event.extra,
         "data_version": event.data_version,
-        "data_time": None if event.data_time is None else to_micros(event.data_time),
+        "data_time": None if event.data_time is None else exact_micros(event.data_time),
         "partition": event.partition,
     }
 
@@ -180,14 +188,14 @@ def _defer_frame(deferred: DeferTask, launch: Mapping[str, Any], context: Contex
     state = dict(deferred.state)
     started = (context.state.get("started_at") if context else None) or launch.get("started_first_at")
     if started is None and context is not None:
-        started = to_micros(context.now())
+        started = exact_micros(context.now())
     state.setdefault("started_at", started)
     text = encode(state)
     if len(text.encode("utf-8")) > _LARGEST_STATE:
         raise XComRefused(f"the state of a deferred task has {len(text):,} bytes; the limit is {_LARGEST_STATE:,}")
     return {
         "outcome": "defer",
-        "until": None if deferred.until is None else to_micros(deferred.until),
+        "until": None if deferred.until is None else exact_micros(deferred.until),
         "poke_every_us": None if deferred.every is None else delta_micros(deferred.every),
         "trigger": None,
         "state": {"text": text},

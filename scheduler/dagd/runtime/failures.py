@@ -7,6 +7,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from dagd.authoring.ambient import AMBIENT, is_ours
+from dagd.authoring.instants import plain_duration
 from dagd.authoring.outcomes import CommandFailed, FailTask, SensorTimeout, SkipTask
 from dagd.authoring.policies import RetryAction
 from dagd.model.errors import DagdError
@@ -83,7 +84,7 @@ def _ask_policy(error: BaseException, context: Context) -> dict[str, Any]:
         decision = context.task.retry_policy.evaluate(error, ti.try_number, ti.max_tries, context)
         action = RetryAction(getattr(decision, "action", decision) or RetryAction.DEFAULT)
         delay = getattr(decision, "retry_delay", None)
-        return {"action": action.value, "delay_us": None if delay is None else delta_micros(delay)}
+        return {"action": action.value, "delay_us": None if delay is None else delta_micros(plain_duration(delay))}
     except Exception:
         print("the retry policy failed; the task's own retries count:")
         traceback.print_exc()

@@ -96,6 +96,7 @@ def install(folders: Sequence[str], sources: Mapping[str, str]) -> PinnedFinder:
     for finder in [one for one in sys.meta_path if isinstance(one, PinnedFinder)]:
         sys.meta_path.remove(finder)
         drop_modules(finder.folders)
+        sys.path[:] = [entry for entry in sys.path if entry not in finder.folders]
     put_last(folders)
     finder = PinnedFinder(folders, sources)
     sys.meta_path.insert(0, finder)

@@ -1,4 +1,4 @@
-"""Facts that the command line writes: pauses, pools, variables, connections. Each with its line of audit, in one transaction.
+"""Facts that the command line writes: pauses, pools, variables, connections, each with its audit row at once.
 
 Decisions only read these; nothing here needs the scheduler.
 """
@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from dagd.store import dialects
 from dagd.store.requests import write_audit
-from dagd.store.schema import audit, connection as connection_table, dag, pool, variable
+from dagd.store.schema import audit, dag, pool, variable
+from dagd.store.schema import connection as connection_table
 
 DEFAULT_POOL = "default_pool"
 
@@ -99,5 +100,7 @@ def _delete(connection: Connection, table: Any, column: Any, name: str, action: 
 
 def acknowledged(connection: Connection) -> dict[str, int]:
     """When each deadline (by its reference and kind) was last noted as seen."""
-    rows = connection.execute(select(audit.c.subject, audit.c.at).where(audit.c.action == "deadlines ack").order_by(audit.c.id))
+    rows = connection.execute(
+        select(audit.c.subject, audit.c.at).where(audit.c.action == "deadlines ack").order_by(audit.c.id)
+    )
     return {row.subject: row.at for row in rows}

@@ -247,6 +247,12 @@ def xcom_values(connection: Connection, run_id: int, task_no: int, key: str) -> 
     )
 
 
+def live_tokens(connection: Connection, tokens: Sequence[str]) -> set[str]:
+    """Those of `tokens` whose try has not ended."""
+    statement = select(attempt.c.token).where(attempt.c.token.in_(tokens), attempt.c.state < ACTIVE_BELOW)
+    return {str(token) for token in connection.execute(statement).scalars()}
+
+
 def highest_run_id(connection: Connection) -> int:
     """The highest run id given so far, 0 when there is none."""
     return int(connection.execute(select(func.max(dag_run.c.id))).scalar() or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -84,6 +85,11 @@ def version(connection: Connection, dag_id: int, number: int | None, current: in
     """A version by its number, or the current one."""
     same = dag_version.c.id == current if number is None else dag_version.c.number == number
     return connection.execute(select(dag_version).where(dag_version.c.dag_id == dag_id, same)).first()
+
+
+def spec_of(row: AnyRow) -> dict[str, Any]:
+    """The spec of a version's row, as JSON."""
+    return dict(json.loads(row.spec))
 
 
 def source_body(connection: Connection, digest: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, text, update
 
 from dagd.store import dialects
 from dagd.store.database import new_key
@@ -18,12 +18,13 @@ def register(connection: Connection, host: str, pid: int, home: str) -> int:
     return new_key(result)
 
 
-def bury(connection: Connection, lease_us: int, me: int, *, alone: bool) -> list[int]:
-    """Declare dead every other scheduler whose lease has lapsed (all others when `alone`: the file lock proves it)."""
+def bury(connection: Connection, lease_us: int, me: int, *, alone: bool, proven: list[int]) -> list[int]:
+    """Declare dead every other scheduler whose lease has lapsed, and those whose death is `proven`; all others when
+    `alone` (the lock beside a SQLite file proves it)."""
     now = dialects.clock(connection)
     statement = update(scheduler).where(scheduler.c.alive.is_(True), scheduler.c.id != me)
     if not alone:
-        statement = statement.where(scheduler.c.heartbeat < now - lease_us)
+        statement = statement.where(or_(scheduler.c.heartbeat < now - lease_us, scheduler.c.id.in_(proven)))
     return list(connection.execute(statement.values(alive=False).returning(scheduler.c.id)).scalars())
 
 

@@ -175,7 +175,7 @@ def move_run(connection: Connection, row: RunMove) -> int:
     if row.event == "start":
         values["started_at"] = row.at
     elif row.event == "reopen":
-        values["ended_at"] = None
+        values["started_at"], values["ended_at"] = row.at, None  # dagrun_timeout counts anew
         values["reason"] = None
     else:
         values["ended_at"] = row.at

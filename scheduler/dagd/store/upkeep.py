@@ -17,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from dagd.model.errors import Refused
 from dagd.model.states import ACTIVE_BELOW
 from dagd.store.database import Database
-from dagd.store.requests import write_audit
 from dagd.store.schema import (
+    asset_delivery,
     asset_sub,
     attempt,
     command,
@@ -55,7 +55,7 @@ def _postgres_sizes(connection: Connection) -> dict[str, int]:
 
 def _sqlite_sizes(connection: Connection) -> dict[str, int]:
     """Bytes by table, its indexes with it, where this SQLite has dbstat; else nothing."""
-    owners = dict(connection.execute(text("SELECT name, tbl_name FROM sqlite_master")).tuples().all())
+    owners: dict[str, str] = dict(connection.execute(text("SELECT name, tbl_name FROM sqlite_master")).tuples().all())
     sizes: dict[str, int] = {}
     try:
         for name, size in connection.execute(text("SELECT name, sum(pgsize) FROM dbstat GROUP BY name")):
@@ -143,9 +143,8 @@ def delete_runs(database: Database, runs: list[int], tell: Callable[[Connection]
     return deleted
 
 
-def delete_dag(connection: Connection, dag_id: int, name: str, actor: str) -> None:
+def delete_dag(connection: Connection, dag_id: int) -> None:
     """Delete a DAG that has no runs any more, with its versions and subscriptions."""
-    for table in (dag_version, task, task_asset, asset_sub, command):
+    for table in (dag_version, task, task_asset, asset_sub, asset_delivery, command):
         connection.execute(delete(table).where(table.c.dag_id == dag_id))
     connection.execute(delete(dag).where(dag.c.id == dag_id))
-    write_audit(connection, actor, "dags delete", name)
