@@ -36,10 +36,14 @@ def dag(dag_id: str = "d", *, groups: tuple[GroupSpec, ...] = (), tasks: dict[st
         is_teardown = fields.pop("is_teardown", bool(setups))
         made.append(
             TaskSpec(
-                task_id, "Fake", upstreams=tuple(sorted({*ups, *setups})), setups=setups, is_teardown=is_teardown,
+                task_id,
+                "Fake",
+                upstreams=tuple(sorted({*ups, *setups})),
+                setups=setups,
+                is_teardown=is_teardown,
                 **fields,
             )
-        )  # fmt: skip
+        )
     return DagSpec(dag_id, f"{dag_id}.py", tuple(made), groups=groups, **more)
 
 
@@ -131,10 +135,24 @@ class Rows:
         if slot is not None:
             self.slots.append((dag_id, slot))
         self.runs[run] = SimpleNamespace(
-            id=run, dag=dag_id, run_id=run_id, kind=kind, state=int(RunState.QUEUED), verdict=None, reason=None,
-            due_at=due_at, logical_at=due_at, interval_start=due_at, interval_end=due_at, created_at=at,
-            started_at=None, ended_at=None, conf="{}", partition=None, slot=slot,
-        )  # fmt: skip
+            id=run,
+            dag=dag_id,
+            run_id=run_id,
+            kind=kind,
+            state=int(RunState.QUEUED),
+            verdict=None,
+            reason=None,
+            due_at=due_at,
+            logical_at=due_at,
+            interval_start=due_at,
+            interval_end=due_at,
+            created_at=at,
+            started_at=None,
+            ended_at=None,
+            conf="{}",
+            partition=None,
+            slot=slot,
+        )
 
     def _write_rest(self, plan: Plan) -> None:
         for value in plan.xcoms:
@@ -190,11 +208,24 @@ class Rows:
     def _insert(self, key: tuple[int, int, int, int], **values: Any) -> None:
         if key in self.attempts:
             raise Illegal(f"attempt {key} is there already")
-        row = dict(
-            run_id=key[0], task_no=key[1], map_index=key[2], try_no=key[3], token=None, leg=1, charged=0,
-            started_at=None, ended_at=None, reason=None, next_try_at=None, stop_requested=None, superseded_by=None,
-            resume_at=None, leg_state=None, queued_at=None,
-        )  # fmt: skip
+        row = {
+            "run_id": key[0],
+            "task_no": key[1],
+            "map_index": key[2],
+            "try_no": key[3],
+            "token": None,
+            "leg": 1,
+            "charged": 0,
+            "started_at": None,
+            "ended_at": None,
+            "reason": None,
+            "next_try_at": None,
+            "stop_requested": None,
+            "superseded_by": None,
+            "resume_at": None,
+            "leg_state": None,
+            "queued_at": None,
+        }
         self.attempts[key] = SimpleNamespace(**{**row, **values})
 
     def _enqueue(self, born: Any) -> None:
@@ -217,9 +248,14 @@ class Rows:
 
     def _end(self, end: End) -> None:
         self._move(
-            end, end.event, ended_at=end.ended_at, started_at=end.started_at, reason=end.reason,
-            charged=int(end.charged), next_try_at=end.next_try_at,
-        )  # fmt: skip
+            end,
+            end.event,
+            ended_at=end.ended_at,
+            started_at=end.started_at,
+            reason=end.reason,
+            charged=int(end.charged),
+            next_try_at=end.next_try_at,
+        )
 
     def _supersede(self, gone: Any) -> None:
         run, no, index = gone.key
@@ -331,9 +367,14 @@ class Driver:
         if "value" in more:
             frame["xcom"] = [*frame.get("xcom", []), {"key": "return_value", "text": "[]", "length": more.pop("value")}]
         return {
-            **NEUTRAL, "token": token, "outcome": outcome, "frame": frame, "started_at": self.now,
-            "ended_at": self.now, **more,
-        }  # fmt: skip
+            **NEUTRAL,
+            "token": token,
+            "outcome": outcome,
+            "frame": frame,
+            "started_at": self.now,
+            "ended_at": self.now,
+            **more,
+        }
 
     def command(self, kind: str, run: int, **payload: Any) -> tuple[bool, str]:
         """A request; returns (done, result text)."""
@@ -345,7 +386,7 @@ class Driver:
         return self.rows.commands[number]
 
     def drain(self, script: dict[str, Any] | None = None, *, lifo: bool = False, limit: int = 2000) -> None:
-        """Let live tries end as `script` says (outcome or result fields by task_id, a list by try), until none is left."""
+        """Let live tries end as `script` says (outcome or fields by task_id, a list by try)."""
         script = script or {}
         for _ in range(limit):
             if not self.live:
@@ -415,7 +456,10 @@ class Driver:
             assert {row.id for row in running} == found.running
             for task in self.graphs[dag_no].tasks:
                 limit = task.max_active_tis_per_dag
-                assert limit is None or by_task[dag_no, self.graphs[dag_no].nos[self.graphs[dag_no].index[task.task_id]]] <= limit
+                assert (
+                    limit is None
+                    or by_task[dag_no, self.graphs[dag_no].nos[self.graphs[dag_no].index[task.task_id]]] <= limit
+                )
         for view in self.state.runs.values():
             assert view.state.is_active or view.deadlines, f"run {view.run_id} has ended and is still in memory"
 
@@ -489,8 +533,14 @@ def _portrait(run: RunView, task: TaskState) -> dict[str, Any]:
     states = [same.get(code, code) for code in task.states]
     whole = task.is_whole or (task.size is not None and len(set(states)) == 1 and task.remaining == 0)
     return {
-        "task": task.spec.task_id, "states": set(states) if whole else states, "open": bool(task.remaining),
-        "gates": task.gates, "sources": task.sources_open,
-        "live": {pos: (one.try_no, one.leg, one.token, one.retries_used, one.infra_used)
-                 for pos, one in task.instances.items() if one.token is not None},
-    }  # fmt: skip
+        "task": task.spec.task_id,
+        "states": set(states) if whole else states,
+        "open": bool(task.remaining),
+        "gates": task.gates,
+        "sources": task.sources_open,
+        "live": {
+            pos: (one.try_no, one.leg, one.token, one.retries_used, one.infra_used)
+            for pos, one in task.instances.items()
+            if one.token is not None
+        },
+    }

@@ -31,13 +31,17 @@ _EXPORTS["Dataset"] = ("dagd.authoring.assets", "Asset")
 for _name in ("Cron", "CronDataInterval", "MultipleCron", "Events", "Custom"):
     _EXPORTS[_name] = ("dagd.timetables.schedules", _name)
 
+# What `DAG.test()` calls: the engine stands above the floor of authoring, and loads its own imports only then.
+_HOOKS = {"run_locally": ("dagd.engine.local_run", "test_dag")}
+
 __all__ = sorted(["__version__", *_EXPORTS])
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _EXPORTS:
+    found_in = _EXPORTS.get(name) or _HOOKS.get(name)
+    if found_in is None:
         raise AttributeError(f"module 'dagd' has no attribute {name!r}")
-    home, inner = _EXPORTS[name]
+    home, inner = found_in
     found = getattr(import_module(home), inner)
     globals()[name] = found
     return found

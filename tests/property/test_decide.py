@@ -64,11 +64,14 @@ def dags(draw: st.DrawFn) -> dict[str, Any]:
         for at in grouped & set(range(size)):
             task = tasks[NAMES[at]]
             task["up"] = " ".join(sorted({*task.get("up", "").split(), name}))
-    return dict(
-        tasks=tasks, groups=groups, fail_fast=draw(st.sampled_from([False, False, True])),
-        success_when=draw(st.sampled_from(["all", "leaves"])), max_active_tasks=draw(st.sampled_from([2, 16])),
-        max_active_runs=draw(st.sampled_from([1, 2])),
-    )  # fmt: skip
+    return {
+        "tasks": tasks,
+        "groups": groups,
+        "fail_fast": draw(st.sampled_from([False, False, True])),
+        "success_when": draw(st.sampled_from(["all", "leaves"])),
+        "max_active_tasks": draw(st.sampled_from([2, 16])),
+        "max_active_runs": draw(st.sampled_from([1, 2])),
+    }
 
 
 def outcome_of(driver: Driver, token: str, choice: int, size: int) -> dict[str, Any]:
@@ -76,8 +79,16 @@ def outcome_of(driver: Driver, token: str, choice: int, size: int) -> dict[str, 
     name, _ = driver.where(token)
     spec = driver.graphs[1].spec.task(name)
     end = ENDS[choice % len(ENDS)]
-    below = [NAMES[at] for at in range(len(NAMES)) if any(name in t.upstreams for t in driver.graphs[1].tasks if t.task_id == NAMES[at])]
-    more: dict[str, Any] = {"value": size if choice % 5 else None, "branch": below[: choice % 3], "short_circuit": choice % 2 == 0}
+    below = [
+        NAMES[at]
+        for at in range(len(NAMES))
+        if any(name in t.upstreams for t in driver.graphs[1].tasks if t.task_id == NAMES[at])
+    ]
+    more: dict[str, Any] = {
+        "value": size if choice % 5 else None,
+        "branch": below[: choice % 3],
+        "short_circuit": choice % 2 == 0,
+    }
     if token in driver.stopped:
         return driver.result(token, "cancel" if choice % 2 else "succeed", **more)
     if end == "defer":
@@ -122,7 +133,10 @@ def act(driver: Driver, spec: DagSpec, move: int) -> None:
 
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
-@given(given_dag=dags(), moves=st.lists(st.integers(0, 10**6), max_size=60) | st.lists(st.integers(0, 10**6), min_size=30, max_size=60))
+@given(
+    given_dag=dags(),
+    moves=st.lists(st.integers(0, 10**6), max_size=60) | st.lists(st.integers(0, 10**6), min_size=30, max_size=60),
+)
 def test_the_core_is_safe_ends_every_run_and_is_what_its_rows_say(given_dag: dict[str, Any], moves: list[int]) -> None:
     spec = dag(**given_dag)
     driver = Driver(spec, pools={"narrow": 2}, check_rebuild=True)
@@ -131,7 +145,7 @@ def test_the_core_is_safe_ends_every_run_and_is_what_its_rows_say(given_dag: dic
     for move in moves:
         act(driver, spec, move)
     driver.turn(pools=[("narrow", 2, 2)])
-    driver.drain({name: {"outcome": "succeed", "value": 1, "branch": [], "short_circuit": True} for name in NAMES})
+    driver.drain({name: {"outcome": "succeed", "value": 1, "branch": [], "short_circuit": False} for name in NAMES})
     for run, row in driver.rows.runs.items():
         if driver.state.runs.get(run) is not None:
             stuck = {task.spec.task_id: list(task.states) for task in driver.state.runs[run].tasks}
@@ -149,7 +163,9 @@ def is_held_by_the_past(driver: Driver, run: int) -> bool:
 
 @settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 @given(given_dag=dags(), choices=st.lists(st.integers(0, 10**6), min_size=40, max_size=40))
-def test_the_end_of_a_run_does_not_depend_on_the_order_in_which_tries_end(given_dag: dict[str, Any], choices: list[int]) -> None:
+def test_the_end_of_a_run_does_not_depend_on_the_order_in_which_tries_end(
+    given_dag: dict[str, Any], choices: list[int]
+) -> None:
     """Each instance has its fixed outcome; tries end first come, first served, or the other way round."""
     spec = dag(**given_dag)
     found = []
@@ -161,9 +177,11 @@ def test_the_end_of_a_run_does_not_depend_on_the_order_in_which_tries_end(given_
             choice = choices[at]
             end = ["succeed", "succeed", "fail", "skip"][choice % 4]
             script[task.task_id] = {
-                "outcome": end, "value": choice % 3, "branch": [t.task_id for t in spec.tasks if task.task_id in t.upstreams][: choice % 2],
+                "outcome": end,
+                "value": choice % 3,
+                "branch": [t.task_id for t in spec.tasks if task.task_id in t.upstreams][: choice % 2],
                 "short_circuit": choice % 5 > 0,
-            }  # fmt: skip
+            }
         driver.drain(script, lifo=lifo)
         found.append((driver.run_state(), {k: v for k, v in driver.states().items() if not spec.fail_fast}))
     (one, ones), (other, others) = found

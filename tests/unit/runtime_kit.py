@@ -33,8 +33,8 @@ def load(folder: Path, text: str, dag_id: str = "d", **others: str) -> LoadedDag
 def launch(task_id: str, folder: Path | None = None, **given: Any) -> dict[str, Any]:
     """A launch payload with defaults; `run=` adds to the run's facts."""
     run = {
-        "run_id": "m-1", "kind": "manual", "logical_date": DUE, "interval_start": DUE - 86_400_000_000,
-        "interval_end": DUE, "due_at": DUE, "started_at": DUE, "conf": {}, "params": {}, "events": [], "partition": None,
+        "run_id": "m-1", "kind": "manual", "logical_date": DUE, "interval_start": DUE - 86_400_000_000, "events": [],
+        "interval_end": DUE, "due_at": DUE, "started_at": DUE, "conf": {}, "params": {}, "partition": None,
         **given.pop("run", {}),
     }  # fmt: skip
     return {

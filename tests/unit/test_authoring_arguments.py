@@ -1,4 +1,5 @@
 """What users write: accepted names, and errors that name the line and the way out."""
+# ruff: noqa: E501 - a case of a table, or a line of a DAG file, is one line
 
 from __future__ import annotations
 
@@ -96,17 +97,8 @@ def test_a_cycle_is_named_with_its_tasks(links):
         write(f"with DAG('d') as d:\n{tasks}" + "".join(f"    {line}\n" for line in links.splitlines()))
 
 
-DAG_NAMES = (
-    "dag_id schedule start_date end_date catchup max_active_runs max_active_tasks dagrun_timeout default_args params tags "
-    "on_success_callback on_failure_callback description doc_md fail_fast timezone is_paused_upon_creation "
-    "max_consecutive_failed_runs user_defined_macros user_defined_filters template_searchpath sla success_when dst pin deadline"
-).split()  # fmt: skip
-TASK_NAMES = (
-    "retries retry_delay retry_exponential_backoff max_retry_delay execution_timeout trigger_rule pool pool_slots priority_weight "
-    "weight_rule queue depends_on_past wait_for_downstream max_active_tis_per_dag inlets outlets sla on_execute_callback "
-    "on_failure_callback on_retry_callback on_skipped_callback on_success_callback executor doc_md owner multiple_outputs "
-    "max_active_tis_per_dagrun isolation allow_failure cancel_grace retry_policy infra_retries on_lost deadline"
-).split()  # fmt: skip
+DAG_NAMES = ["dag_id", "schedule", "start_date", "end_date", "catchup", "max_active_runs", "max_active_tasks", "dagrun_timeout", "default_args", "params", "tags", "on_success_callback", "on_failure_callback", "description", "doc_md", "fail_fast", "timezone", "is_paused_upon_creation", "max_consecutive_failed_runs", "user_defined_macros", "user_defined_filters", "template_searchpath", "sla", "success_when", "dst", "pin", "deadline"]  # fmt: skip
+TASK_NAMES = ["retries", "retry_delay", "retry_exponential_backoff", "max_retry_delay", "execution_timeout", "trigger_rule", "pool", "pool_slots", "priority_weight", "weight_rule", "queue", "depends_on_past", "wait_for_downstream", "max_active_tis_per_dag", "inlets", "outlets", "sla", "on_execute_callback", "on_failure_callback", "on_retry_callback", "on_skipped_callback", "on_success_callback", "executor", "doc_md", "owner", "multiple_outputs", "max_active_tis_per_dagrun", "isolation", "allow_failure", "cancel_grace", "retry_policy", "infra_retries", "on_lost", "deadline"]  # fmt: skip
 
 
 def test_every_promised_argument_exists():
@@ -169,7 +161,10 @@ def test_import_dagd_is_light():
         "used = time.process_time() - before\nheavy = [m for m in ('jinja2', 'pendulum', 'croniter', 'sqlalchemy', 'asyncio') if m in sys.modules]\n"
         "assert not heavy, heavy\nassert used < 0.3, used\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(filter(None, sys.path))})
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(filter(None, sys.path))}, check=False
+    )
+    assert done.returncode == 0
 
 
 def test_everything_that_is_exported_can_be_imported():

@@ -1,4 +1,5 @@
 """Compiling: the same file gives the same text, and each argument lands where the scheduler looks for it."""
+# ruff: noqa: E501 - a case of a table, or a line of a DAG file, is one line
 
 from __future__ import annotations
 
@@ -10,9 +11,9 @@ import pytest
 
 from dagd.authoring.ambient import AMBIENT
 from dagd.authoring.compile import compile_dag
+from dagd.authoring.params import Param, ParamsDict, merge_params
 from dagd.model.errors import InvalidParams
 from dagd.model.specs import MapSource, spec_from_json, spec_to_json
-from dagd.authoring.params import Param, ParamsDict, merge_params
 
 HEAD = """
 from dagd import *
@@ -53,7 +54,7 @@ with DAG("d", schedule="@daily", start_date=datetime(2024, 1, 1, tzinfo=UTC), ta
 
 
 def test_the_same_file_gives_the_same_text_whatever_the_hash_seed():
-    code = f"""
+    code = """
 from tests.unit.test_authoring_compile import RICH, compiled
 from dagd.model.specs import spec_to_json
 print(spec_to_json(compiled(RICH)))
@@ -177,7 +178,10 @@ def test_the_zone_of_a_dag(text, zone):
 
 
 def test_a_naive_start_date_is_read_in_the_dags_zone():
-    assert compiled("d = DAG('d', start_date=datetime(2024, 1, 1), timezone='Asia/Tokyo')").start_at == (1_704_067_200 - 9 * 3600) * 10**6
+    assert (
+        compiled("d = DAG('d', start_date=datetime(2024, 1, 1), timezone='Asia/Tokyo')").start_at
+        == (1_704_067_200 - 9 * 3600) * 10**6
+    )
 
 
 SCHEDULES = [
@@ -196,7 +200,9 @@ def test_schedules_are_compiled(text, schedule, condition, shown):
     assert (spec.schedule, spec.condition, spec.schedule_text) == (schedule, condition, shown)
 
 
-@pytest.mark.parametrize("text", ["Asset('a') | Cron('0 5 * * *')", "Cron('0 5 * * *') | Asset('a')", "Asset('a') | '0 5 * * *'"])
+@pytest.mark.parametrize(
+    "text", ["Asset('a') | Cron('0 5 * * *')", "Cron('0 5 * * *') | Asset('a')", "Asset('a') | '0 5 * * *'"]
+)
 def test_assets_or_time(text):
     spec = compiled(f"d = DAG('d', schedule={text})\n")
     assert spec.schedule["kind"] == "asset_or_time"
@@ -209,7 +215,11 @@ def test_the_fullest_declaration_of_an_asset_is_kept():
         "with DAG('d', schedule=Asset('b')) as d:\n    EmptyOperator(task_id='x', outlets=[Asset('a', 's3://a', owner='o',"
         " freshness=Every('6h', warn='5h'))])\n    EmptyOperator(task_id='y', inlets=[Asset('a'), Asset('s3://z')])\n"
     )
-    assert [(one.key, one.uri, one.owner) for one in spec.assets] == [("a", "s3://a", "o"), ("b", None, None), ("s3://z", "s3://z", None)]
+    assert [(one.key, one.uri, one.owner) for one in spec.assets] == [
+        ("a", "s3://a", "o"),
+        ("b", None, None),
+        ("s3://z", "s3://z", None),
+    ]
     assert spec.assets[0].freshness["warn_us"] == 5 * 3600 * 10**6
 
 
@@ -286,7 +296,11 @@ def test_params_read_like_a_dict():
 def test_the_parameters_of_a_dag_function_are_params():
     AMBIENT.start_file(None)
     space: dict = {"__name__": "x"}
-    exec(HEAD + "from dagd import dag\n@dag(schedule=None)\ndef d(n, m=3):\n    'Doc.'\n    @task\n    def a(x, y): ...\n    a(n, f'{m}')\nmade = d(5)\n", space)
+    exec(
+        HEAD
+        + "from dagd import dag\n@dag(schedule=None)\ndef d(n, m=3):\n    'Doc.'\n    @task\n    def a(x, y): ...\n    a(n, f'{m}')\nmade = d(5)\n",
+        space,
+    )
     spec = compile_dag(space["made"], file="x.py")
     assert {name: one["value"] for name, one in spec.params.items()} == {"n": 5, "m": 3}
     assert (spec.dag_id, spec.doc_md) == ("d", "Doc.")

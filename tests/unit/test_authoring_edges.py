@@ -1,4 +1,5 @@
 """Dependencies as written become dependencies as compiled."""
+# ruff: noqa: E501 - a case of a table, or a line of a DAG file, is one line
 
 from __future__ import annotations
 
@@ -82,7 +83,10 @@ VALUES = [
     ("one = a()\na.expand(x=one)", ["a>a__1"]),
     ("one, two = a(), a()\na.partial(y=one).expand(x=two.map(str))", ["a>a__2", "a__1>a__2"]),
     ("one, two = a(), a()\na.expand_kwargs(one.zip(two).concat([1]).map(dict))", ["a>a__2", "a__1>a__2"]),
-    ("one = a()\n@task_group\ndef g(v):\n    a.override(task_id='in')(v)\n    a.override(task_id='more')()\ng(one)", ["a>g.in"]),
+    (
+        "one = a()\n@task_group\ndef g(v):\n    a.override(task_id='in')(v)\n    a.override(task_id='more')()\ng(one)",
+        ["a>g.in"],
+    ),
     (
         "one = a()\n@task_group\ndef g(v):\n    return a.override(task_id='in')(a.override(task_id='pre')(v))\ng.expand(v=one) >> a()",
         ["a>g.pre", "g.in>a__1", "g.pre>g.in"],
@@ -100,14 +104,22 @@ def test_a_value_that_is_used_is_a_dependency(text, expected):
 def test_what_is_written_twice_gets_a_number():
     AMBIENT.start_file(None)
     space: dict = {"__name__": "x"}
-    exec(FLOW + "    @task_group\n    def g():\n        a()\n        a()\n    for _ in range(2): g()\n    a(); a(); a()\n", space)
+    exec(
+        FLOW
+        + "    @task_group\n    def g():\n        a()\n        a()\n    for _ in range(2): g()\n    a(); a(); a()\n",
+        space,
+    )
     assert space["d"].task_ids == ["g.a", "g.a__1", "g__1.a", "g__1.a__1", "a", "a__1", "a__2"]
 
 
 def test_setups_and_teardowns_are_told_to_the_scheduler():
     AMBIENT.start_file(None)
     space: dict = {"__name__": "x"}
-    exec(FLOW + "    s1, s2, w = a(), a(), a()\n    t = a().as_teardown(setups=[s1, s2], on_failure_fail_dagrun=True)\n    s1 >> w >> t\n", space)
+    exec(
+        FLOW
+        + "    s1, s2, w = a(), a(), a()\n    t = a().as_teardown(setups=[s1, s2], on_failure_fail_dagrun=True)\n    s1 >> w >> t\n",
+        space,
+    )
     spec = compile_dag(space["d"], file="x.py")
     one = spec.task("a__3")
     assert (one.is_teardown, one.setups, one.on_failure_fail_dagrun) == (True, ("a", "a__1"), True)

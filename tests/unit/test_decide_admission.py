@@ -65,7 +65,11 @@ def test_a_request_for_several_slots_that_was_passed_over_for_five_seconds_is_se
 
 
 def test_a_shrunk_pool_drains_and_what_no_longer_fits_blocks_nobody() -> None:
-    tasks = {"a": {"pool": "p", "pool_slots": 3}, "b": {"pool": "p", "pool_slots": 3}, "c": {"pool": "p", "priority": 0}}
+    tasks = {
+        "a": {"pool": "p", "pool_slots": 3},
+        "b": {"pool": "p", "pool_slots": 3},
+        "c": {"pool": "p", "priority": 0},
+    }
     driver = Driver(dag(tasks=tasks), pools={"p": 3})
     driver.trigger()
     assert live(driver) == ["a"]
@@ -140,7 +144,9 @@ def test_higher_priority_first_and_interactive_before_scheduled_before_backfill(
 
 
 def test_ranks_hold_over_pools_when_the_host_is_short() -> None:
-    driver = Driver(dag(tasks={"a": {"pool": "z"}}), dag("e", tasks={"b": {"pool": "a"}}), pools={"a": 9, "z": 9}, capacity=0)
+    driver = Driver(
+        dag(tasks={"a": {"pool": "z"}}), dag("e", tasks={"b": {"pool": "a"}}), pools={"a": 9, "z": 9}, capacity=0
+    )
     driver.trigger(2, kind=RunKind.BACKFILL)
     driver.trigger(1, kind=RunKind.MANUAL)
     driver.turn(capacity=1)

@@ -99,9 +99,11 @@ def test_a_changed_condition_drops_the_events_of_assets_that_left_it() -> None:
 
 def test_a_success_publishes_one_event_for_each_outlet_and_nothing_else_does() -> None:
     tasks = {
-        "a": {"outlets": ("x", "y")}, "e": {"outlets": ("z",), "isolation": "engine"},
-        "f": {"outlets": ("n",)}, "k": {"outlets": ("n",)},
-    }  # fmt: skip
+        "a": {"outlets": ("x", "y")},
+        "e": {"outlets": ("z",), "isolation": "engine"},
+        "f": {"outlets": ("n",)},
+        "k": {"outlets": ("n",)},
+    }
     driver = Driver(dag(tasks=tasks))
     driver.trigger()
     driver.finish("a", frame={"assets": [{"asset": "x", "partition": "p", "data_version": "7", "metadata": {"n": 1}}]})

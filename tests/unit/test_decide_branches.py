@@ -25,8 +25,8 @@ def chose(*names: str) -> dict[str, Any]:
     return {"outcome": "succeed", "branch": list(names)}
 
 
-STOP = {"outcome": "succeed", "short_circuit": False}
-PASS = {"outcome": "succeed", "short_circuit": True}
+STOP = {"outcome": "succeed", "short_circuit": True}
+PASS = {"outcome": "succeed", "short_circuit": False}
 
 
 def test_a_branch_skips_what_it_does_not_choose_and_the_join_decides_by_its_rule() -> None:
@@ -60,9 +60,12 @@ def test_an_unknown_id_fails_the_branch_without_retry_and_keeps_no_value() -> No
 
 def test_a_group_stands_for_its_roots() -> None:
     tasks = {
-        "b": BRANCH, "g.x": {"up": "b", "group": "g"}, "g.y": {"up": "b g.x", "group": "g"}, "g.in.z": {"up": "b", "group": "g.in"},
+        "b": BRANCH,
+        "g.x": {"up": "b", "group": "g"},
+        "g.y": {"up": "b g.x", "group": "g"},
+        "g.in.z": {"up": "b", "group": "g.in"},
         "o": "b",
-    }  # fmt: skip
+    }
     states, _ = ended(tasks, {"b": chose("g")}, groups=(GroupSpec("g"), GroupSpec("g.in", "g")))
     assert states == {"b": "success", "g.x": "success", "g.y": "success", "g.in.z": "success", "o": "skipped"}
 
@@ -80,14 +83,24 @@ def test_an_unchosen_task_is_skipped_whatever_its_rule_and_other_upstreams(rule:
 
 def test_a_short_circuit_skips_everything_below_whatever_its_rule_but_teardowns() -> None:
     tasks = {
-        "up": {"is_setup": True}, "c": CIRCUIT | {"up": "up"}, "x": "c", "deep": {"up": "x", "trigger_rule": "always"},
-        "other": "up", "join": {"up": "deep other", "trigger_rule": "all_done"}, "down": {"up": "join", "setups": "up"},
-    }  # fmt: skip
+        "up": {"is_setup": True},
+        "c": CIRCUIT | {"up": "up"},
+        "x": "c",
+        "deep": {"up": "x", "trigger_rule": "always"},
+        "other": "up",
+        "join": {"up": "deep other", "trigger_rule": "all_done"},
+        "down": {"up": "join", "setups": "up"},
+    }
     states, run = ended(tasks, {"c": STOP})
     assert states == {
-        "up": "success", "c": "success", "x": "skipped", "deep": "skipped", "other": "success", "join": "skipped",
+        "up": "success",
+        "c": "success",
+        "x": "skipped",
+        "deep": "skipped",
+        "other": "success",
+        "join": "skipped",
         "down": "success",
-    }  # fmt: skip
+    }
     assert run == "success"
     assert set(ended(tasks, {"c": PASS})[0].values()) == {"success"}
 
@@ -109,13 +122,22 @@ def test_decisions_in_a_mapped_group_concern_their_own_index() -> None:
     group = GroupSpec("g", expand=expand(items(3)))
     inside = {"mapped_group": "g", "group": "g"}
     tasks = {
-        "g.b": BRANCH | inside, "g.x": {"up": "g.b"} | inside, "g.y": {"up": "g.b"} | inside,
-        "g.c": CIRCUIT | inside, "g.z": {"up": "g.c"} | inside, "g.deep": {"up": "g.z", "trigger_rule": "always"} | inside,
+        "g.b": BRANCH | inside,
+        "g.x": {"up": "g.b"} | inside,
+        "g.y": {"up": "g.b"} | inside,
+        "g.c": CIRCUIT | inside,
+        "g.z": {"up": "g.c"} | inside,
+        "g.deep": {"up": "g.z", "trigger_rule": "always"} | inside,
         "end": {"up": "g.x g.y g.deep", "trigger_rule": "all_done"},
-    }  # fmt: skip
+    }
     script = {
-        "g.b[0]": chose("g.x"), "g.b[1]": chose("g.y"), "g.b[2]": chose(), "g.c[0]": STOP, "g.c[1]": PASS, "g.c[2]": PASS,
-    }  # fmt: skip
+        "g.b[0]": chose("g.x"),
+        "g.b[1]": chose("g.y"),
+        "g.b[2]": chose(),
+        "g.c[0]": STOP,
+        "g.c[1]": PASS,
+        "g.c[2]": PASS,
+    }
     states, _ = ended(tasks, script, groups=(group,))
     assert [states[f"g.x[{at}]"] for at in range(3)] == ["success", "skipped", "skipped"]
     assert [states[f"g.y[{at}]"] for at in range(3)] == ["skipped", "success", "skipped"]
@@ -196,13 +218,19 @@ def test_a_teardown_waits_for_all_of_its_work() -> None:
 def test_setups_and_teardowns_in_a_mapped_group_meet_index_by_index() -> None:
     inside = {"mapped_group": "g", "group": "g"}
     tasks = {
-        "g.s": SETUP | inside, "g.w": {"up": "g.s"} | inside, "g.t": {"up": "g.w", "setups": "g.s"} | inside,
-    }  # fmt: skip
+        "g.s": SETUP | inside,
+        "g.w": {"up": "g.s"} | inside,
+        "g.t": {"up": "g.w", "setups": "g.s"} | inside,
+    }
     states, _ = ended(tasks, {"g.s[1]": "fail", "g.w[0]": "fail"}, groups=(GroupSpec("g", expand=expand(items(2))),))
     assert states == {
-        "g.s[0]": "success", "g.w[0]": "failed", "g.t[0]": "success",
-        "g.s[1]": "failed", "g.w[1]": "upstream_failed", "g.t[1]": "upstream_failed",
-    }  # fmt: skip
+        "g.s[0]": "success",
+        "g.w[0]": "failed",
+        "g.t[0]": "success",
+        "g.s[1]": "failed",
+        "g.w[1]": "upstream_failed",
+        "g.t[1]": "upstream_failed",
+    }
 
 
 # --- the verdict of a run --------------------------------------------------------------------------------------------

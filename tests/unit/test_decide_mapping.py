@@ -104,7 +104,7 @@ def test_mapping_over_a_mapped_task_takes_the_values_that_came_back() -> None:
         "m": {"expand": expand(items(4)), "trigger_rule": "all_done"},
         "n": {"up": "m", "expand": expand(over("m")), "trigger_rule": "all_done"},
         "k": {"up": "m", "expand": expand(over("m", "extra")), "trigger_rule": "all_done"},
-    }  # fmt: skip
+    }
     extra = {"outcome": "succeed", "frame": {"xcom": [{"key": "extra", "text": "1"}]}}
     script = {"m[0]": value(1), "m[1]": value(None), "m[2]": extra, "m[3]": "fail"}
     driver = driven(tasks, script)
@@ -127,10 +127,20 @@ def test_members_of_a_mapped_group_meet_index_by_index() -> None:
 
 @pytest.mark.parametrize(
     "source,members,run",
-    [(value(0), "skipped", "success"), ("skip", "skipped", "success"), ("fail", "upstream_failed", "failed"), (value(None), "failed", "failed")],
-)  # fmt: skip
+    [
+        (value(0), "skipped", "success"),
+        ("skip", "skipped", "success"),
+        ("fail", "upstream_failed", "failed"),
+        (value(None), "failed", "failed"),
+    ],
+)
 def test_a_mapped_group_that_never_expands_ends_whole(source: Any, members: str, run: str) -> None:
-    tasks = {"a": "", "g.x": {"up": "a"} | INSIDE, "g.y": {"up": "g.x"} | INSIDE, "z": {"up": "g.y", "trigger_rule": "all_done"}}
+    tasks = {
+        "a": "",
+        "g.x": {"up": "a"} | INSIDE,
+        "g.y": {"up": "g.x"} | INSIDE,
+        "z": {"up": "g.y", "trigger_rule": "all_done"},
+    }
     driver = driven(tasks, {"a": source}, groups=(GroupSpec("g", expand=expand(over("a"))),))
     states = driver.states()
     assert (states["g.x"], states["g.y"], states["z"], driver.run_state()) == (members, members, "success", run)
@@ -149,7 +159,9 @@ def test_a_member_may_have_upstreams_outside_its_group() -> None:
 
 def test_a_mapped_short_circuit_stops_what_is_below_when_one_index_says_so() -> None:
     tasks = {"c": {"decides": "short_circuit", "expand": expand(items(2))}, "x": "c"}
-    driver = driven(tasks, {"c[0]": value(1) | {"short_circuit": True}, "c[1]": {"outcome": "succeed", "short_circuit": False}})
+    driver = driven(
+        tasks, {"c[0]": value(1) | {"short_circuit": False}, "c[1]": {"outcome": "succeed", "short_circuit": True}}
+    )
     assert driver.states()["x"] == "skipped"
 
 

@@ -141,12 +141,12 @@ def test_a_deferred_try_holds_no_place_and_resumes_as_its_next_leg_with_a_new_to
     driver.tick(60)
     assert driver.live.keys() == {driver.token("x")}  # it asks for a place again
     driver.finish("x")
-    (token, launch), = driver.live.items()
+    ((token, launch),) = driver.live.items()
     assert (launch.try_no, launch.leg, launch.leg_state) == (1, 2, "{}")
     assert token != old
     stale = driver.turn(results=[driver.result(old)])
     assert not stale.ends
-    assert stale.acks == [old]
+    assert stale.strays == [old]  # the database says whether it may be forgotten
     driver.finish("a")
     assert driver.states()["a"] == "success"
     assert len(driver.tries("a")) == 1

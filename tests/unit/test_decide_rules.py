@@ -12,9 +12,13 @@ from dagd.model.states import AttemptState
 from tests.core_driver import Driver, dag
 
 OUTCOMES = {
-    "s": AttemptState.SUCCESS, "f": AttemptState.FAILED, "u": AttemptState.UPSTREAM_FAILED,
-    "c": AttemptState.CANCELLED, "k": AttemptState.SKIPPED, "r": AttemptState.REMOVED,
-}  # fmt: skip
+    "s": AttemptState.SUCCESS,
+    "f": AttemptState.FAILED,
+    "u": AttemptState.UPSTREAM_FAILED,
+    "c": AttemptState.CANCELLED,
+    "k": AttemptState.SKIPPED,
+    "r": AttemptState.REMOVED,
+}
 RUN, SKIP, FAIL = Verdict.RUN, Verdict.SKIP, Verdict.UPSTREAM_FAIL
 
 
@@ -100,7 +104,9 @@ def test_the_core_draws_one_conclusion_for_each_rule_and_multiset_in_every_order
     ups = [f"u{at}" for at in range(size)]
     rules = sorted(RULES)
     tasks = {up: {} for up in ups} | {rule: {"up": " ".join(ups), "trigger_rule": rule} for rule in rules}
-    driver = Driver(dag(tasks=tasks, max_active_runs=10**6, max_active_tasks=10**6), capacity=10**6, pools={"default_pool": 10**6})
+    driver = Driver(
+        dag(tasks=tasks, max_active_runs=10**6, max_active_tasks=10**6), capacity=10**6, pools={"default_pool": 10**6}
+    )
     for order in product("sfkc", repeat=size):
         run = driver.trigger()
         launched_early = {driver.where(token)[0] for token, one in driver.live.items() if one.key[0] == run}

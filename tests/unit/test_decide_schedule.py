@@ -57,7 +57,9 @@ def test_a_start_date_in_the_past_makes_no_run_for_the_past_without_catchup() ->
 
 def test_catchup_goes_back_to_the_start_date_with_as_many_runs_as_have_a_place() -> None:
     driver = Driver()
-    driver.add_dag(1, dag(tasks={"a": ""}, schedule={"kind": "cron"}, catchup=True, max_active_runs=3), Ticks(H, start=T0 - 10 * H))
+    driver.add_dag(
+        1, dag(tasks={"a": ""}, schedule={"kind": "cron"}, catchup=True, max_active_runs=3), Ticks(H, start=T0 - 10 * H)
+    )
     driver.turn(dag_changes=[(1, False)])
     assert slots(driver) == [-10, -9, -8]
     driver.finish("a")

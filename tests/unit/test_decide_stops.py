@@ -6,14 +6,19 @@ from typing import Any
 
 import pytest
 
+from dagd.decide.commands import Request
 from dagd.model.specs import GroupSpec
 from dagd.model.times import SECOND
 from tests.core_driver import T0, Driver, dag, expand, items
 
 SETUP = {"is_setup": True}
 TASKS: dict[str, Any] = {
-    "s": SETUP, "w": {"up": "s", "retries": 3}, "after": "w", "t": {"up": "after", "setups": "s"}, "late": "t",
-}  # fmt: skip
+    "s": SETUP,
+    "w": {"up": "s", "retries": 3},
+    "after": "w",
+    "t": {"up": "after", "setups": "s"},
+    "late": "t",
+}
 
 
 def begun(**more: Any) -> Driver:
@@ -64,8 +69,6 @@ def test_a_result_that_is_here_beats_a_cancel_of_the_same_turn() -> None:
     run = driver.trigger()
     result = driver.result(driver.token("a"))
     view = driver.state.runs[run]
-    from dagd.decide.commands import Request
-
     driver.turn(results=[result], commands=[Request(1, "cancel", view, {})])
     assert driver.states() == {"a": "success", "b": "cancelled"}
     assert driver.run_state() == "cancelled"
@@ -128,7 +131,11 @@ def test_fail_fast_stops_at_the_first_final_failure() -> None:
 
 def test_fail_fast_cancels_what_runs_and_never_ends_in_success() -> None:
     driver = Driver(
-        dag(tasks={"a": "", "b": "", "c": {"up": "a", "trigger_rule": "all_done"}}, fail_fast=True, success_when="leaves"),
+        dag(
+            tasks={"a": "", "b": "", "c": {"up": "a", "trigger_rule": "all_done"}},
+            fail_fast=True,
+            success_when="leaves",
+        ),
         check_rebuild=True,
     )
     driver.trigger()
@@ -175,7 +182,9 @@ def test_a_teardown_of_a_setup_that_is_stopped_is_cancelled_with_it() -> None:
 
 
 def test_a_cancelled_map_writes_one_row_for_all_that_never_began() -> None:
-    driver = Driver(dag(tasks={"m": {"expand": expand(items(50)), "retries": 1}}), pools={"default_pool": 3}, check_rebuild=True)
+    driver = Driver(
+        dag(tasks={"m": {"expand": expand(items(50)), "retries": 1}}), pools={"default_pool": 3}, check_rebuild=True
+    )
     driver.trigger()
     driver.finish("m", "fail", index=1)
     driver.finish("m", index=0)

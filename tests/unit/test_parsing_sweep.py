@@ -10,7 +10,6 @@ from dagd.parsing.closure import closure, content_hash, imported_modules, read_t
 from dagd.parsing.sweep import DANGLING, scan
 
 
-
 def names(folder):
     return sorted(os.path.relpath(path, folder) for path in scan(str(folder)))
 
@@ -22,7 +21,17 @@ def put(folder, *paths, text=""):
 
 
 def test_python_files_are_found_in_all_visible_folders(tmp_path):
-    put(tmp_path, "a.py", "sub/b.py", "sub/deep/c.py", "note.txt", ".hidden.py", ".git/x.py", "__pycache__/y.py", "sub/__init__.py")
+    put(
+        tmp_path,
+        "a.py",
+        "sub/b.py",
+        "sub/deep/c.py",
+        "note.txt",
+        ".hidden.py",
+        ".git/x.py",
+        "__pycache__/y.py",
+        "sub/__init__.py",
+    )
     assert names(tmp_path) == ["a.py", "sub/__init__.py", "sub/b.py", "sub/deep/c.py"]
 
 

@@ -1,4 +1,5 @@
 """A rendered value reaches the shell as one piece of data, wherever it stands in the command."""
+# ruff: noqa: E501 - a case of a table, or a line of a DAG file, is one line
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """Templates: Airflow's names, strict and sandboxed, rendered once."""
+# ruff: noqa: E501 - a case of a table, or a line of a DAG file, is one line
 
 from __future__ import annotations
 
@@ -35,7 +36,10 @@ def show(folder, text, more="", **given):
 TEXTS = [
     ("no template at all {", "no template at all {"),
     ("{{ ds }} {{ ds_nodash }}", "2024-01-01 20240101"),
-    ("{{ ts }} {{ ts_nodash }} {{ ts_nodash_with_tz }}", "2024-01-01T00:00:00+00:00 20240101T000000 20240101T000000+0000"),
+    (
+        "{{ ts }} {{ ts_nodash }} {{ ts_nodash_with_tz }}",
+        "2024-01-01T00:00:00+00:00 20240101T000000 20240101T000000+0000",
+    ),
     ("{{ logical_date | ds }} {{ data_interval_start | ts_nodash }}", "2024-01-01 20231231T000000"),
     ("{{ data_interval_end.format('YYYY') }}", "2024"),
     ("{{ params.n + 1 }} {{ params['name'] }}", "6 Ada"),
@@ -116,7 +120,7 @@ with DAG("d"):
     assert decode(value_of(frame)) == ["{{ ds }}", "2024-01-01", None]
 
 
-def test_a_fields_without_templates_imports_no_jinja(tmp_path):
+def test_a_field_without_templates_imports_no_jinja(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
@@ -132,4 +136,7 @@ assert drive(loaded, "a")["outcome"] == "succeed"
 heavy = [name for name in ("jinja2", "pendulum", "croniter", "sqlalchemy", "jsonschema", "asyncio") if name in sys.modules]
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(filter(None, sys.path))})
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(filter(None, sys.path))}, check=False
+    )
+    assert done.returncode == 0

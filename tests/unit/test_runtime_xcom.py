@@ -1,4 +1,5 @@
 """XCom values come back as they went, and what cannot is refused with its place."""
+# ruff: noqa: E501 - a case of a table, or a line of a DAG file, is one line
 
 from __future__ import annotations
 
@@ -147,7 +148,8 @@ def test_any_nesting_of_values_comes_back(value):
 
 
 @pytest.mark.parametrize(
-    "value,length", [([1, 2], 2), ((1,), 1), ({"a": 1}, 1), ([], 0), ("text", None), (5, None), ({1}, None), (b"x", None)]
+    "value,length",
+    [([1, 2], 2), ((1,), 1), ({"a": 1}, 1), ([], 0), ("text", None), (5, None), ({1}, None), (b"x", None)],
 )
 def test_only_lists_and_dicts_have_a_length_to_map_over(value, length):
     assert length_of(value) == length

@@ -26,6 +26,8 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 def main(words: Sequence[str]) -> int:
     """Keeps one agent until it ends cleanly. `words` are its command line."""
+    # Whatever the caller's shell or terminal left open is not for tasks.
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     become_subreaper()
     name_process("dagd-keeper")
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_PASSED_ON})

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import dagd
 from dagd.authoring.ambient import AMBIENT, caller_ref, importing_file
 from dagd.authoring.arguments import (
     DAG_ARGUMENTS,
@@ -177,6 +178,10 @@ class DAG:
         """Tasks with nothing below."""
         self.resolve()
         return [task for task in self.tasks_by_id.values() if not task.downstream_task_ids]
+
+    def test(self, logical_date: datetime | None = None, run_conf: dict[str, Any] | None = None, **options: Any) -> Any:
+        """Run this DAG in this process: no database, no daemon. `options` are those of `dagd dags test`."""
+        return dagd.run_locally(self, date=logical_date, conf=run_conf or {}, **options)
 
     def unused_defaults(self) -> Iterator[str]:
         """Keys of default_args that no task took and that are no argument of any task."""

@@ -122,4 +122,6 @@ class Deadline:
     def to_spec(self) -> DeadlineSpec:
         """The compiled form."""
         after = "started" if self.by == "duration" else self.after
-        return DeadlineSpec(self.by, after, delta_micros(plain_duration(self.within)), self.even_if_failed, self.callback is not None)
+        return DeadlineSpec(
+            self.by, after, delta_micros(plain_duration(self.within)), self.even_if_failed, self.callback is not None
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dagd.cli.context import limit_option
+from dagd.cli.context import is_sayable, limit_option
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.model.errors import NotFound, did_you_mean
@@ -52,7 +52,7 @@ def asset_rows(connection: Any, key: str | None = None) -> list[Row]:
 
 def find(connection: Any, key: str) -> Any:
     """An asset's row. Raises NotFound with the nearest key."""
-    found = reads_assets.assets(connection, key) if key.isprintable() else []
+    found = reads_assets.assets(connection, key) if is_sayable(key) else []
     if not found:
         known = [row.key for row in reads_assets.assets(connection)]
         raise NotFound(f"there is no asset {key!r}", remedy=did_you_mean(key, known) or "See `dagd assets list`.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from dagd.cli.context import limit_option
+from dagd.cli.context import is_sayable, limit_option
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.model.times import iso
@@ -23,9 +23,8 @@ COLUMNS = [
 @with_output(watch=True)
 def list_audit(out: Output, subject: str | None, action: str | None, limit: int | None) -> None:
     """What people and programs changed, the newest first; of SUBJECT (a reference or name) and what lies below it."""
-    if subject is not None and not subject.isprintable():
-        rows = []
-    else:
+    rows = []
+    if all(text is None or is_sayable(text) for text in (subject, action)):
         with opened() as database, database.read() as connection:
             rows = reads.audit_rows(connection, subject=subject, action=action, limit=limit)
     shown = [

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dagd.cli.connection_form import from_parts, from_uri, masked
-from dagd.cli.context import confirm, destructive, limit_option, new_id, settings, storable
+from dagd.cli.context import confirm, destructive, is_sayable, limit_option, new_id, settings, storable
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.variables import read_file
@@ -50,7 +50,7 @@ def list_connections(out: Output, limit: int | None) -> None:
 
 def find(connection: Any, name: str) -> Any:
     """A connection. Raises NotFound with the nearest id."""
-    row = catalog.connection_row(connection, name) if name.isprintable() else None
+    row = catalog.connection_row(connection, name) if is_sayable(name) else None
     if row is None:
         known = [one.id for one in catalog.connections(connection)]
         raise NotFound(f"there is no connection {name!r}", remedy=did_you_mean(name, known))

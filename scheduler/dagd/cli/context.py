@@ -33,6 +33,11 @@ def is_id(text: str) -> bool:
     return ID.fullmatch(text) is not None
 
 
+def is_sayable(text: str) -> bool:
+    """Whether a text can be the name of anything, and be asked for in both databases."""
+    return len(text) > 0 and text.isprintable()
+
+
 def new_id(text: str, what: str) -> str:
     """An id of something that is to be made. Raises InvalidId."""
     if not is_id(text):

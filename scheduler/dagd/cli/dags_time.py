@@ -27,11 +27,19 @@ from dagd.timetables.build import build
 def next_slots(out: Output, dag: str, count: int, after: str | None, only: str | None) -> None:
     """The slots that fall due next, whether the DAG is paused or not."""
     now = now_micros()
-    is_file = "\0" not in dag and (dag.endswith(".py") or Path(dag).is_file())
+    is_file = dag.endswith(".py") or is_there(dag)
     specs = _of_file(dag, only, now) if is_file else [_of_dag(dag)]
     rows = [row for spec in specs for row in _slots(spec, after, now, count)]
     columns = [Column("dag_id", "dag"), *COLUMNS] if len(specs) > 1 else COLUMNS
     out.rows(rows, columns, name="due_at", empty="time starts no run of it")
+
+
+def is_there(path: str) -> bool:
+    """Whether this is a file; texts that can be no path are none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _of_file(path: str, only: str | None, now: int) -> list[dict[str, Any]]:

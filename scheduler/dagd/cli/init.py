@@ -10,27 +10,23 @@ import click
 
 from dagd.model.errors import Refused, UsageError
 
-DAG = '''"""A first DAG: two tasks, once a day. Change it while dagd runs; it is read again within two seconds."""
+DAG = '''"""A first DAG: two tasks, once a day. Change it while dagd runs: it is read again within two seconds."""
 
-from dagd import dag, task
+from dagd import DAG, task
 
+# The schedule is a cron, a preset, a timedelta, an Asset (then it runs when that is updated), or None: by hand only.
+with DAG("hello", schedule="@daily", default_args={"retries": 1}):
 
-@dag(schedule="@daily", default_args={"retries": 1})  # a cron, a preset, a timedelta, an Asset or None
-def hello():
     @task
-    def greet() -> str:
+    def greet():
         print("hello from dagd")  # what a task prints is its log
         return "dagd"  # what it returns is kept, and handed to other tasks
 
     @task
-    def count(name: str) -> int:
-        print(f"{name} has {len(name)} letters")
-        return len(name)
+    def count(name):
+        print(name, "has", len(name), "letters")
 
     count(greet())  # runs nothing yet: it says that `count` needs what `greet` returns
-
-
-hello()
 '''
 SETTINGS = """# This file makes the folder a dagd project: what dagd keeps for it stays in .dagd.
 # A setting is looked up as: flag > DAGD_SECTION__KEY > this file > default. `dagd config show --origin` says which.

@@ -13,11 +13,12 @@ from typing import TypeVar
 import click
 
 from dagd.cli.context import settings as load
+from dagd.cli.text import first_line
 from dagd.model.errors import Unreachable
 from dagd.model.settings import Settings
 from dagd.store.database import Database, open_database, unreachable
 from dagd.store.migrate import check_schema
-from dagd.store.reads import DatabaseProblem
+from dagd.store.reads import CannotOpen, DatabaseProblem
 
 T = TypeVar("T")
 # Words of an error that says that the database will soon be there.
@@ -66,8 +67,9 @@ def _open(settings: Settings) -> Database:
         )
     try:
         database = open_database(url, busy_timeout_s=timeout, pooled=False)
-    except (DatabaseProblem, ValueError) as error:
-        raise Unreachable(f"the database cannot be opened: {error}", remedy="Check DAGD_DATABASE_URL.") from error
+    except CannotOpen as error:
+        remedy = "DAGD_DATABASE_URL is sqlite:///path or postgresql://user@host/database."
+        raise Unreachable(f"the database cannot be opened: {first_line(str(error))}", remedy=remedy) from error
     try:
         check_schema(database)
     except BaseException:

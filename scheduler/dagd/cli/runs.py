@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dagd.cli import instances, refs
-from dagd.cli.context import limit_option, now_micros
+from dagd.cli.context import is_sayable, limit_option, now_micros
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.runs_shown import print_run
@@ -16,6 +16,7 @@ from dagd.cli.shapes import run_json
 from dagd.cli.waiting import follow, is_good
 from dagd.cli.zones import read_age
 from dagd.engine.loader import Graphs
+from dagd.model.errors import NotFound
 from dagd.model.states import RunKind, RunState
 from dagd.store import reads, reads_runs
 
@@ -53,6 +54,8 @@ def list_runs(
 ) -> None:  # fmt: skip
     """Runs, the newest first. For programs the list is complete unless --limit cuts it."""
     now = now_micros()
+    if key is not None and not is_sayable(key):
+        raise NotFound(f"{key!r} is no request key")
     with opened() as database, database.read() as connection:
         wanted: Row = {"states": states, "kinds": kinds, "key": key, "limit": limit}
         wanted["since"] = None if since is None else read_age(since, now)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dagd.cli.context import confirm, destructive, limit_option, new_name, read_json, storable
+from dagd.cli.context import confirm, destructive, is_sayable, limit_option, new_name, read_json, storable
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.text import escape_controls
@@ -35,7 +35,7 @@ def list_variables(out: Output, limit: int | None) -> None:
 
 def find(connection: Any, key: str) -> Any:
     """A variable. Raises NotFound with the nearest key."""
-    row = catalog.variable_row(connection, key) if key.isprintable() else None
+    row = catalog.variable_row(connection, key) if is_sayable(key) else None
     if row is None:
         known = [one.key for one in catalog.variables(connection)]
         raise NotFound(f"there is no variable {key!r}", remedy=did_you_mean(key, known))

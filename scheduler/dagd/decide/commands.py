@@ -122,7 +122,7 @@ def _stop(turn: Turn, run: RunView, task: TaskState, pos: int, reason: str) -> S
 
 
 def _named(run: RunView, instances: list[list[Any]]) -> list[tuple[TaskState, int | None]]:
-    """The tasks that a payload names ([task_id, map_index | null] each); those of a run that has no counters are new."""
+    """The tasks that a payload names ([task_id, map_index | null] each); new ones for a run without counters."""
     tasks = run.tasks or [TaskState(run.graph, i) for i in range(len(run.graph.tasks))]
     return [(tasks[run.graph.index[task_id]], index) for task_id, index in instances]
 

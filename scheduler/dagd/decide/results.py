@@ -153,7 +153,7 @@ def decision_of(run: RunView, task: TaskState, frame: dict[str, Any]) -> tuple[l
     if kind is None:
         return None, None
     if kind != "branch":
-        return (None if frame.get("short_circuit") else []), None
+        return ([] if frame.get("short_circuit") else None), None
     chosen = list(frame.get("branch") or [])
     groups = {group.group_id for group in run.graph.spec.groups}
     for name in chosen:

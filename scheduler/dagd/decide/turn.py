@@ -18,7 +18,9 @@ from dagd.model.plans import InstanceKey, OutboxRow, Plan
 class Turn:
     """Working set of one turn. `now` is in microseconds by the database's clock; `jitter` is seeded by the caller."""
 
-    __slots__ = ("state", "plan", "now", "happened_at", "ended", "jitter", "touched_runs", "failures", "engine_successes")
+    __slots__ = (
+        "state", "plan", "now", "happened_at", "ended", "jitter", "touched_runs", "failures", "engine_successes",
+    )  # fmt: skip
 
     def __init__(self, state: State, now: int, jitter: random.Random) -> None:
         self.state = state

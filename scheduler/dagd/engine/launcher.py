@@ -21,6 +21,11 @@ class Launcher:
     def __init__(self, database: Database, settings: Settings, values: Values) -> None:
         self._database, self._settings, self._values = database, settings, values
         self._runs: dict[int, dict[str, Any]] = {}
+        self._limits = {
+            "xcom_folder": str(settings.xcom_folder),
+            "inline_limit": settings["xcom.inline_kb"] * 1024,
+            "xcom_limit": settings["xcom.limit_mb"] * 1024 * 1024,
+        }
 
     def launch(self, state: State, executor: Executor, launches: list[Launch]) -> None:
         """Submit the launches whose run and instance are still as the plan left them."""
@@ -98,7 +103,7 @@ class Launcher:
             "started_first_at": launch.first_started_at,
             "idempotency_key": f"{run.id}/{task.no}/{launch.key[2]}",
             "callback": None,
-            **self._limits(),
+            **self._limits,
         }
 
     def callback_payload(
@@ -121,14 +126,7 @@ class Launcher:
             "started_first_at": None,
             "idempotency_key": f"{run.id}/callback",
             "callback": {name: told.get(name) for name in ("event", "error", "reason", "index")},
-            **self._limits(),
-        }
-
-    def _limits(self) -> dict[str, Any]:
-        return {
-            "xcom_folder": str(self._settings.xcom_folder),
-            "inline_limit": self._settings["xcom.inline_kb"] * 1024,
-            "xcom_limit": self._settings["xcom.limit_mb"] * 1024 * 1024,
+            **self._limits,
         }
 
     def run_facts(self, connection: Connection, run: RunView) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -150,11 +151,9 @@ class _Keep:
         os.umask(self._umask)
 
     def restore(self, folder: str) -> None:
-        for stream in (sys.stdout, sys.stderr):
-            try:
+        for stream in (sys.stdout, sys.stderr, *self._streams[:2]):
+            with suppress(OSError, ValueError, AttributeError):  # the file may have closed or replaced it
                 stream.flush()
-            except Exception:
-                break  # the file replaced or closed it: the originals come back below
         sys.stdout, sys.stderr, sys.stdin = self._streams
         sys.path[:] = self._path
         os.umask(self._umask)

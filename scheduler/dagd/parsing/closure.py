@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from tokenize import detect_encoding
 
@@ -98,11 +99,9 @@ def closure(path: str, folder: str, text: str | None = None) -> dict[str, str]:
                 known[key] = tuple(local_files(name, folders, package))
             for found in known[key]:
                 if found not in texts and found.startswith(folder + os.sep):
-                    try:
+                    with suppress(OSError):  # it went between two looks; its absence will be seen by the next sweep
                         texts[found] = read_text(found)
-                    except OSError:
-                        continue
-                    pending.append(found)
+                        pending.append(found)
     return texts
 
 

@@ -8,7 +8,9 @@ from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from dagd.authoring.ambient import Asker
+from dagd.authoring.instants import exact_micros
 from dagd.authoring.outcomes import DeferTask
+from dagd.authoring.params import merge_params
 from dagd.authoring.zones import dag_zone
 from dagd.model.times import from_micros
 from dagd.runtime import macros
@@ -95,13 +97,21 @@ class Context(MutableMapping[str, Any]):
     def elapsed(self) -> timedelta:
         """The time since this try started first, over all its legs."""
         started = self.state.get("started_at") or self.launch.get("started_first_at")
-        now = time.time_ns() // 1000
+        now = self._now_micros()
         return timedelta(microseconds=max(now - int(started or now), 0))
 
     def now(self) -> datetime:
         """The present instant: that of `dag.test()` when it says one."""
+        return from_micros(self._now_micros())
+
+    def _now_micros(self) -> int:
         simulated = self.launch.get("now")
-        return from_micros(simulated if simulated is not None else time.time_ns() // 1000)
+        return int(simulated) if simulated is not None else time.time_ns() // 1000
+
+    def params(self) -> dict[str, Any]:
+        """The run's params, and the task's own ones over them as far as the conf does not say otherwise."""
+        own = {name: param.to_json() for name, param in (self.task.params or {}).items()}
+        return {**(self.run.get("params") or {}), **merge_params(own, self.dag_run.conf)}
 
     def zone(self) -> tzinfo:
         """The DAG's time zone."""
@@ -179,7 +189,7 @@ _MAKERS: dict[str, Callable[[Context], Any]] = {
     "map_index_template": lambda c: c.task.map_index_template,
     "outlet_events": lambda c: c.outlet_events,
     "outlets": lambda c: list(c.task.outlets),
-    "params": lambda c: c.run.get("params") or {},
+    "params": lambda c: c.params(),
     "prev_data_interval_end_success": lambda c: _previous(c, "interval_end"),
     "prev_data_interval_start_success": lambda c: _previous(c, "interval_start"),
     "prev_end_date_success": lambda c: _previous(c, "ended_at"),

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
@@ -35,8 +35,13 @@ _LARGEST_STATE = 64 * 1024
 _LARGEST_FIELD = 4096
 
 
-def run_try(loaded: LoadedDag, launch: dict[str, Any], channel: Asker) -> dict[str, Any]:
-    """Run one leg of a try (or a callback) and return its result frame. Never raises for what user code does."""
+def run_try(
+    loaded: LoadedDag, launch: dict[str, Any], channel: Asker, on_error: Callable[[BaseException], None] | None = None
+) -> dict[str, Any]:
+    """Run one leg of a try (or a callback) and return its result frame. Never raises for what user code does.
+
+    `on_error` sees an exception before it becomes a frame (a debugger).
+    """
     masker = Masker()
     asker = MaskedAsker(channel, masker)
     AMBIENT.channel = asker
@@ -58,6 +63,8 @@ def run_try(loaded: LoadedDag, launch: dict[str, Any], channel: Asker) -> dict[s
         _tell(f"skipped: {masker.mask(str(skip))}\n")
         return skip_frame(skip, masker)
     except BaseException as error:
+        if on_error is not None:
+            on_error(error)
         return _report(error, context, masker)
     finally:
         AMBIENT.context = AMBIENT.channel = None

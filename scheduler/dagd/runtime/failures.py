@@ -32,6 +32,9 @@ def describe_error(error: BaseException, masker: Masker | None = None, folder: s
         file, line = error.filename, error.lineno
     first = next((i for i, frame in enumerate(frames) if not is_ours(frame.filename)), 0)
     shown = traceback.TracebackException.from_exception(error)
+    if isinstance(error, DagdError) and theirs:
+        last = max(i for i, frame in enumerate(frames) if not is_ours(frame.filename))
+        del shown.stack[last + 1 :]  # where in dagd the sentence was composed helps nobody
     del shown.stack[:first]
     text = "".join(shown.format())
     mask = masker.mask if masker else str

@@ -122,7 +122,7 @@ def _classes() -> dict[str, Any]:
     from jinja2.sandbox import SandboxedEnvironment
     from jinja2.utils import missing
 
-    class LazyContext(jinja2.runtime.Context):
+    class _LazyContext(jinja2.runtime.Context):
         def resolve_or_missing(self, key: str) -> Any:
             if key in self.vars:
                 return self.vars[key]
@@ -136,13 +136,13 @@ def _classes() -> dict[str, Any]:
             return base.template_class.render(self, {_VARIABLES: variables})
 
         template = type("LazyTemplate", (base.template_class,), {"render": render})
-        return type(name, (base,), {"context_class": LazyContext, "template_class": template})
+        return type(name, (base,), {"context_class": _LazyContext, "template_class": template})
 
-    class NativeSandbox(SandboxedEnvironment, NativeEnvironment):
+    class _NativeSandbox(SandboxedEnvironment, NativeEnvironment):
         template_class = NativeEnvironment.template_class
 
     text = lazy(SandboxedEnvironment, "TextEnvironment")
-    return {"text": text, "shell": text, "native": lazy(NativeSandbox, "NativeEnvironment")}
+    return {"text": text, "shell": text, "native": lazy(_NativeSandbox, "NativeEnvironment")}
 
 
 def make_environment(loaded: LoadedDag, kind: str) -> jinja2.Environment:

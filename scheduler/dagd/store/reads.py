@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from dagd.model.states import ACTIVE_BELOW
 from dagd.store.schema import (
@@ -28,6 +28,7 @@ from dagd.store.schema import (
 )
 
 DatabaseProblem = DBAPIError
+CannotOpen = (SQLAlchemyError, ImportError, ValueError)
 AnyRow = Row[Any]
 
 

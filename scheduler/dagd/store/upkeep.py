@@ -55,7 +55,8 @@ def _postgres_sizes(connection: Connection) -> dict[str, int]:
 
 def _sqlite_sizes(connection: Connection) -> dict[str, int]:
     """Bytes by table, its indexes with it, where this SQLite has dbstat; else nothing."""
-    owners: dict[str, str] = dict(connection.execute(text("SELECT name, tbl_name FROM sqlite_master")).tuples().all())
+    rows = connection.execute(text("SELECT name, tbl_name FROM sqlite_master"))
+    owners: dict[str, str] = {row[0]: row[1] for row in rows}
     sizes: dict[str, int] = {}
     try:
         for name, size in connection.execute(text("SELECT name, sum(pgsize) FROM dbstat GROUP BY name")):
