@@ -32,7 +32,7 @@ for _name in ("Cron", "CronDataInterval", "MultipleCron", "Events", "Custom"):
     _EXPORTS[_name] = ("dagd.timetables.schedules", _name)
 
 # What `DAG.test()` calls: the engine stands above the floor of authoring, and loads its own imports only then.
-_HOOKS = {"run_locally": ("dagd.engine.local_run", "test_dag")}
+_HOOKS = {"run_locally": ("dagd.engine.local_start", "run_made_dag")}
 
 __all__ = sorted(["__version__", *_EXPORTS])
 

@@ -67,6 +67,15 @@ class World:
         for number, _, _ in shards.living(connection):
             shards.resign(connection, number)
 
+    def revive(self, connection: Connection) -> None:
+        """A scheduler lives again."""
+        shards.register(connection, "host", 1, "/nowhere")
+
+    def end_all(self, connection: Connection) -> None:
+        """Every run has ended."""
+        put(connection, run_moves=[RunMove(number, "start", self.now) for number in (4, 6)])
+        put(connection, run_moves=[RunMove(number, "cancel", self.now) for number in (3, 4, 6)])
+
 
 def make_world(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """A home of its own, the database at `url` filled."""

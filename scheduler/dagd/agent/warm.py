@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +22,10 @@ from dagd.model.frames import Frame, encode_frame
 from dagd.model.states import Reason
 
 IDLE_S = 60.0
+# Tries shorter than this run on a few hot workers, one after the other; one that waits longer gets a worker of its own.
+QUICK_S = 0.002
+PATIENCE_S = 0.005
+HOT_WORKERS = max(2, os.cpu_count() or 2)
 # Workers that died before they began a launch, before the launch is given back.
 MOST_BIRTHS = 3
 
@@ -35,15 +41,29 @@ class WarmGrade:
         self._workers: dict[WarmWorker, None] = {}
         self._idle: dict[Key, list[WarmWorker]] = {}
         self._births: dict[Any, int] = {}
+        self._pace: dict[Key, float] = {}  # a moving mean of a key's durations, in seconds
+        self._busy: dict[Key, int] = {}
+        self._backlog: dict[Key, deque[tuple[float, Try]]] = {}
+        self._is_watching = False
         self._numbers = itertools.count(1)
         self._dirty: list[WarmWorker] = []
         loop.after(IDLE_S, self._let_old_go)
 
     def start(self, attempt: Try) -> None:
-        """Gives it to an idle worker of its key, or to a new one."""
+        """Gives it to an idle worker of its key, or to a new one; a quick one may wait for a hot worker."""
         version = attempt.version
         assert version is not None
         key = (version.key, str(attempt.launch.get("worker_key")))
+        if self._pace.get(key, 1.0) < QUICK_S and self._busy.get(key, 0) >= HOT_WORKERS:
+            self._backlog.setdefault(key, deque()).append((time.monotonic(), attempt))
+            self._watch_backlog()
+            return
+        self._place(key, attempt)
+
+    def _place(self, key: Key, attempt: Try) -> None:
+        version = attempt.version
+        assert version is not None
+        self._busy[key] = self._busy.get(key, 0) + 1
         idle = self._idle.get(key)
         if idle:
             idle.pop().begin(attempt)
@@ -54,8 +74,35 @@ class WarmGrade:
         self._workers[worker] = None
         self._zygotes.fork(version, "fork_worker", worker)
 
+    def _watch_backlog(self) -> None:
+        if not self._is_watching:
+            self._is_watching = True
+            self.loop.after(PATIENCE_S, self._relieve_backlog)
+
+    def _relieve_backlog(self) -> None:
+        """What has waited too long behind others gets a worker of its own."""
+        self._is_watching = False
+        oldest = time.monotonic() - PATIENCE_S
+        for key, waiting in list(self._backlog.items()):
+            while waiting and waiting[0][0] <= oldest:
+                self._place(key, waiting.popleft()[1])
+            if waiting:
+                self._watch_backlog()
+            else:
+                del self._backlog[key]
+
+    def finished(self, worker: WarmWorker, took_s: float) -> None:
+        """A worker has ended a try: what its key's tries take at present."""
+        before = self._pace.get(worker.key, took_s)
+        self._pace[worker.key] = before + 0.2 * (took_s - before)
+
     def withdraw(self, attempt: Try) -> bool:
-        """True while its worker is not there yet."""
+        """True while it waits, or its worker is not there yet."""
+        for waiting in self._backlog.values():
+            for entry in waiting:
+                if entry[1] is attempt:
+                    waiting.remove(entry)
+                    return True
         for worker in self._workers:
             if worker.attempt is attempt and not worker.has_begun:
                 worker.attempt = None
@@ -63,15 +110,22 @@ class WarmGrade:
         return False
 
     def rest(self, worker: WarmWorker) -> None:
-        """It is free for the next launch."""
+        """It is free: it takes the launch that waits longest for its key, or idles."""
+        waiting = self._backlog.get(worker.key)
+        if waiting:
+            worker.begin(waiting.popleft()[1])
+            return
+        self._busy[worker.key] = self._busy.get(worker.key, 1) - 1
         worker.idle_at = time.monotonic()
         self._idle.setdefault(worker.key, []).append(worker)
 
     def remove(self, worker: WarmWorker) -> None:
         """It is dead or dying."""
-        self._workers.pop(worker, None)
+        was_known = self._workers.pop(worker, worker) is None
         if worker in self._idle.get(worker.key, ()):
             self._idle[worker.key].remove(worker)
+        elif was_known:
+            self._busy[worker.key] = self._busy.get(worker.key, 1) - 1
 
     def mark_dirty(self, worker: WarmWorker) -> None:
         """Something was queued for it."""
@@ -118,6 +172,7 @@ class WarmWorker:
         self.attempt: Try | None = first
         self.has_begun = False
         self.idle_at = 0.0
+        self._begun_at = 0.0
         self.is_alone = False
         self._pid = self._start = 0
         self._is_ready = False
@@ -175,6 +230,7 @@ class WarmWorker:
     def begin(self, attempt: Try) -> None:
         """Queues a launch; it is sent at the end of the turn."""
         self.attempt, self.has_begun = attempt, True
+        self._begun_at = time.monotonic()
         attempt.pid, attempt.start = self._pid, self._start
         attempt.channel, attempt.output = self._channel, self._output
         self._output.begin(attempt.token, attempt.launch["log"])
@@ -236,6 +292,7 @@ class WarmWorker:
     def _finish(self, attempt: Try) -> None:
         attempt.output = attempt.channel = None
         self.attempt, self.has_begun = None, False
+        self._pool.finished(self, time.monotonic() - self._begun_at)
         self._pool.tries.ended(attempt, 0)
         if self._channel.is_open:
             self._pool.rest(self)

@@ -1,9 +1,9 @@
-"""`dagd dags test`, `dagd tasks test`: one process, no daemon, no database. `engine.local_run` runs; this prints."""
+"""`dagd dags test`, `dagd tasks test`: one process, no daemon, no database. `engine.local_test` runs; this prints."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import click
@@ -12,8 +12,9 @@ from dagd.cli.context import read_json, read_json_object, settings
 from dagd.cli.output import Output, with_output
 from dagd.cli.runs_shown import print_run
 from dagd.cli.zones import read_instant, read_zone
-from dagd.engine.local_run import test_dag as run_locally
+from dagd.engine.local_start import run_place as run_locally
 from dagd.model.errors import UsageError
+from dagd.model.times import from_micros
 
 Row = dict[str, Any]
 
@@ -59,8 +60,8 @@ def _run(
     known = settings()
     given = {} if conf is None else read_json_object(conf, "the conf")
     zone = read_zone(known["core.default_timezone"])
-    at = None if date is None else read_instant(date, zone)
-    with redirect_stdout(sys.stderr):
+    at = None if date is None else from_micros(read_instant(date, zone))
+    with nullcontext() if debug else redirect_stdout(sys.stderr):
         shown = run_locally(
             dag, date=at, conf=given, task_selection=selection, mocks=dict(read_mock(one) for one in mocks),
             settings=known, debug=debug,

@@ -1,4 +1,4 @@
-"""What a test run would have stored: instances, values and the run, in memory, and their JSON as `runs show` gives it."""
+"""What a test run would have stored: instances, values and the run, in memory; their JSON as `runs show` gives it."""
 
 from __future__ import annotations
 

@@ -180,13 +180,14 @@ class Supervisor:
     def _on_report(self, child: Child, frame: dict[str, Any]) -> None:
         if frame["t"] == "begin" and child.open_paths and frame["path"] == child.open_paths[0]:
             child.current, child.began_at = frame["path"], time.monotonic()
-            child.output_bytes = 0
-            child.kept.clear()
             self.emit({"t": "begin", "path": child.current})
         elif frame["t"] == "parsed" and frame["file"]["path"] == child.current and child.verdict is None:
             if child.output in self.selector.get_map():
                 self.read_output(child)
+            # The child flushed before it reported: what is read from here on is the next file's.
             frame["file"]["output"] = child.kept.decode("utf-8", "replace")
+            child.output_bytes = 0
+            child.kept.clear()
             self._done(child, frame["file"])
         elif frame["t"] == "variable":
             self._last_ask += 1

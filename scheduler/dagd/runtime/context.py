@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from dagd.authoring.ambient import Asker
-from dagd.authoring.instants import exact_micros
 from dagd.authoring.outcomes import DeferTask
 from dagd.authoring.params import merge_params
 from dagd.authoring.zones import dag_zone

@@ -1,0 +1,243 @@
+"""A DAG in one process: the same core over memory, tasks in forked children one at a time, a clock that jumps.
+
+No database, no daemon. What waits for an instant (a retry, a poke, a deferral, a deadline) waits for no real time: when
+nothing else can happen the clock moves on to it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, TextIO
+
+from dagd.authoring.params import merge_params
+from dagd.decide.core import Inputs, decide
+from dagd.decide.graph import Graph
+from dagd.decide.state import DagState, RunView, State
+from dagd.engine.local_answers import LocalAnswers
+from dagd.engine.local_rows import LocalRows, LocalValues
+from dagd.engine.local_try import run_forked, run_here
+from dagd.model.errors import Refused
+from dagd.model.plans import Launch, Plan
+from dagd.model.specs import DagSpec, TaskSpec
+from dagd.model.states import Reason, RunKind, RunState
+from dagd.runtime.entry import LoadedDag
+from dagd.runtime.xcom import encode, length_of
+from dagd.timetables.base import Slot
+from dagd.timetables.build import build
+
+INLINE_BYTES, LARGEST_BYTES = 64 * 1024, 16 * 1024 * 1024
+CALLBACK_US, GRACE_US = 60_000_000, 5_000_000
+IDLE_POKES = 100  # pokes in a row with nothing else happening, after which a sensor is taken to its timeout
+DAG, RUN = 1, 1
+
+Json = Any
+
+
+class LocalClock:
+    """Real time from a settable start, and jumps ahead."""
+
+    def __init__(self, start_at: int | None) -> None:
+        self._began = time.monotonic_ns() // 1000
+        self._start_at = time.time_ns() // 1000 if start_at is None else start_at
+
+    def now(self) -> int:
+        """The present instant of the test run."""
+        return self._start_at + time.monotonic_ns() // 1000 - self._began
+
+    def jump_to(self, at: int) -> None:
+        """Move on to `at`; never back."""
+        self._start_at += max(0, at - self.now())
+
+
+def slot_for(spec: DagSpec, at: int) -> Slot:
+    """The slot whose logical date is `at`; one with an empty interval when the schedule has none there."""
+    schedule = spec.schedule.get("time") or spec.schedule
+    if schedule["kind"] not in {"none", "assets"}:
+        timetable = build(
+            schedule, timezone=spec.timezone, dst=spec.dst, start_at=spec.start_at, end_at=spec.end_at, first_seen_at=at
+        )
+        for slot in (timetable.last_until(at), timetable.next_after(at)):
+            if slot is not None and slot.logical_at == at:
+                return slot
+    return Slot(at, at, at, at)
+
+
+class LocalRun:
+    """One test run. `mocks` are the values of tasks that are not to be run."""
+
+    def __init__(
+        self, spec: DagSpec, loaded: LoadedDag, folder: Path, *, logical_at: int | None, conf: dict[str, Json],
+        mocks: dict[str, Json], clock: LocalClock, stream: TextIO, debug: bool,
+    ) -> None:  # fmt: skip
+        self.spec, self.loaded, self.folder = spec, loaded, folder
+        self.mocks, self.clock, self.stream, self.debug = mocks, clock, stream, debug
+        self.graph = Graph(spec, 1, 1, {task.task_id: no for no, task in enumerate(spec.tasks, 1)})
+        self.state = State(token_prefix="test", capacity=1)
+        dag = DagState(DAG, spec.dag_id, 0, self.graph, first_seen_at=clock.now())
+        self.state.dags[DAG], self.state.names[spec.dag_id] = dag, DAG
+        now = clock.now()
+        slot = slot_for(spec, now if logical_at is None else logical_at)
+        facts = {
+            "id": RUN, "run_id": "m-test", "kind": RunKind.MANUAL, "state": RunState.QUEUED, "due_at": slot.due_at,
+            "logical_at": slot.logical_at, "interval_start": slot.start_at, "interval_end": slot.end_at,
+            "created_at": now, "conf": json.dumps(conf),
+        }  # fmt: skip
+        self.run = RunView(self.graph, DAG, facts)
+        self.params = merge_params(spec.params, conf)
+        self.rows, self.values = LocalRows(self.run, conf), LocalValues(folder)
+        self.answers = LocalAnswers(self.graph, self.values, self.rows)
+        self.waiting: deque[Launch] = deque()
+        self.idle_pokes = 0
+
+    def to_end(self) -> dict[str, Json]:
+        """Run until the run is over. Raises Refused when nothing can happen any more."""
+        sizes = {task.pool: max(128, task.pool_slots) for task in self.spec.tasks}
+        self._turn(Inputs(arrivals=[self.run], pools=[(name, size, size) for name, size in sizes.items()]))
+        while self.rows.state.is_active:
+            if self.waiting:
+                self._take(self.waiting.popleft())
+                continue
+            at = self.state.next_timer_at()
+            if at is None:
+                raise Refused(f"the test run of {self.spec.dag_id} cannot go on: nothing runs and nothing is due")
+            self.clock.jump_to(at)
+            self._turn(Inputs())
+        return self.rows.to_json()
+
+    def _turn(self, inputs: Inputs) -> None:
+        plan = decide(self.state, inputs, self.clock.now(), 0)
+        self.rows.remember(plan)
+        self.values.remember(plan)
+        self.waiting.extend(plan.launches)
+        self._call_back(plan)
+
+    def _take(self, launch: Launch) -> None:
+        """One leg of one try, to its end."""
+        task = self.graph.tasks[launch.task]
+        self._skip_idle_pokes(launch, task)
+        place = task.task_id if launch.key[2] < 0 else f"{task.task_id}/{launch.key[2]}"
+        if launch.leg == 1:
+            self.stream.write(f"[{place}] try {launch.try_no}\n")
+        started = self.clock.now()
+        timeout, why = self._time_left(launch, task)
+        if task.task_id in self.mocks:
+            ended = self._mocked(task)
+        elif self.debug or self.loaded.fork_unsafe:
+            ended = run_here(self.loaded, self._payload(launch, started), self.answers, debug=self.debug)
+        else:
+            payload = self._payload(launch, started)
+            ended = run_forked(self.loaded, payload, self.answers, timeout, task.cancel_grace_us, why)
+        result = {**ended, "token": launch.token, "started_at": started, "ended_at": self.clock.now()}
+        frame = ended["frame"] or {}
+        if frame.get("branch"):
+            frame["branch"] = [one for one in frame["branch"] if self._has(one)]  # others were not selected
+        is_poke = ended["outcome"] == "defer" and ended["frame"].get("until") is None
+        self.idle_pokes = self.idle_pokes + 1 if is_poke else 0
+        if why == Reason.DAGRUN_TIMEOUT and ended["reason"] == why:
+            self._turn(Inputs())  # the run's own timer stops the try, whose end then counts as stopped
+        self._turn(Inputs(results=[result]))
+        if ended["outcome"] not in ("succeed", "defer") and ended.get("error"):
+            self.stream.write(f"[{place}] {ended['reason']}: {ended['error'].get('message')}\n")
+
+    def _has(self, name: str) -> bool:
+        return name in self.graph.index or any(group.group_id == name for group in self.spec.groups)
+
+    def _time_left(self, launch: Launch, task: TaskSpec) -> tuple[int | None, str]:
+        """How long the leg may take, and the reason when it takes longer."""
+        now = self.clock.now()
+        ends: list[tuple[int, str]] = []
+        if task.execution_timeout_us is not None:
+            ends.append(((launch.first_started_at or now) + task.execution_timeout_us, Reason.TIMEOUT))
+        if self.spec.dagrun_timeout_us is not None and self.run.verdict is None:
+            ends.append(((self.run.started_at or now) + self.spec.dagrun_timeout_us, Reason.DAGRUN_TIMEOUT))
+        if not ends:
+            return None, Reason.TIMEOUT
+        at, why = min(ends)
+        return max(1, at - now), why
+
+    def _skip_idle_pokes(self, launch: Launch, task: TaskSpec) -> None:
+        """A sensor that nobody will satisfy is not poked ten thousand times: its time passes at once."""
+        if self.idle_pokes >= IDLE_POKES and task.sensor_timeout_us is not None:
+            self.clock.jump_to((launch.first_started_at or self.clock.now()) + task.sensor_timeout_us)
+            self.idle_pokes = 0
+
+    def _mocked(self, task: TaskSpec) -> dict[str, Json]:
+        """What a task would have said whose value is given: a branch's is its choice."""
+        value = self.mocks[task.task_id]
+        text = encode(value)
+        entry = {"key": "return_value", "text": text, "file": None, "length": length_of(value), "size": len(text)}
+        chosen = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        frame = {
+            "outcome": "succeed", "xcom": [] if value is None else [entry], "assets": [],
+            "branch": chosen if task.decides == "branch" else None, "short_circuit": not value,
+        }  # fmt: skip
+        return {"outcome": "succeed", "frame": frame, "reason": None, "error": None, "pid": None}
+
+    def _payload(self, launch: Launch, now: int) -> dict[str, Json]:
+        task = self.run.tasks[launch.task]
+        pos = task.pos(launch.key[2])
+        instance = task.instances.get(pos)
+        used = instance.retries_used if instance is not None else 0
+        expand = self.graph.expands[launch.task]
+        items, sizes = self.values.items(None, self.run, expand, pos) if expand else (None, [])
+        return {
+            **self._about(launch.key[2]), "task_id": task.spec.task_id, "try_no": launch.try_no, "leg": launch.leg,
+            "max_tries": launch.try_no + max(0, task.spec.retries - used), "now": now,
+            "state": json.loads(launch.leg_state) if launch.leg_state else None,
+            "xcom": self.values.inputs(None, self.run, task), "items": items, "map_sizes": sizes,
+            "started_first_at": launch.first_started_at, "callback": None,
+            "idempotency_key": f"test/{task.no}/{launch.key[2]}",
+        }  # fmt: skip
+
+    def _about(self, map_index: int) -> dict[str, Json]:
+        """What every launch of the run is told."""
+        run = self.run
+        return {
+            "dag_id": self.spec.dag_id, "map_index": map_index, "xcom_folder": str(self.folder),
+            "inline_limit": INLINE_BYTES, "xcom_limit": LARGEST_BYTES,
+            "run": {
+                "id": run.id, "run_id": run.run_id, "kind": run.kind.word, "logical_date": run.logical_at,
+                "interval_start": run.interval_start, "interval_end": run.interval_end, "due_at": run.due_at,
+                "started_at": run.started_at, "conf": json.loads(run.conf), "partition": None, "params": self.params,
+                "events": [],
+            },
+        }  # fmt: skip
+
+    def _call_back(self, plan: Plan) -> None:
+        """Run the callbacks that a plan tells of; a failing one is shown and changes nothing."""
+        for row in plan.outbox:
+            told = json.loads(row.payload)
+            if row.topic != "callback":
+                continue
+            index = told.get("map_index")
+            payload = {
+                **self._about(-1 if index is None else index), "task_id": told.get("task_id"), "try_no": 1,
+                "max_tries": 1, "leg": 1, "state": None, "xcom": {}, "items": None, "map_sizes": [],
+                "started_first_at": None, "idempotency_key": "test/callback", "now": self.clock.now(),
+                "callback": {name: told.get(name) for name in ("event", "error", "reason", "index")},
+            }  # fmt: skip
+            ended = run_forked(self.loaded, payload, self.answers, CALLBACK_US, GRACE_US, Reason.TIMEOUT)
+            if ended["outcome"] != "succeed":
+                self.stream.write(f"callback {told['event']} failed: {(ended['error'] or {}).get('message')}\n")
+
+
+def run_dag(
+    spec: DagSpec, loaded: LoadedDag, *, logical_at: int | None = None, conf: dict[str, Json] | None = None,
+    mocks: dict[str, Json] | None = None, clock_at: int | None = None, stream: TextIO | None = None,
+    debug: bool = False,
+) -> dict[str, Json]:  # fmt: skip
+    """Run a DAG to its end here and now; the JSON of `runs show`. Instants in microseconds; `clock_at` sets the clock.
+
+    Raises InvalidParams for a conf that the DAG's params refuse.
+    """
+    with tempfile.TemporaryDirectory(prefix="dagd-test-") as folder:
+        run = LocalRun(
+            spec, loaded, Path(folder), logical_at=logical_at, conf=conf or {}, mocks=mocks or {},
+            clock=LocalClock(clock_at), stream=stream or sys.stderr, debug=debug,
+        )  # fmt: skip
+        return run.to_end()

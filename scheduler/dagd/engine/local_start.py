@@ -1,0 +1,168 @@
+"""`dagd dags test`, `dagd tasks test` and `DAG.test()`: find the DAG, cut it to what was selected, run it here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from dagd.authoring.compile import compile_dag
+from dagd.authoring.dag import DAG
+from dagd.authoring.instants import exact_micros
+from dagd.engine.local_run import run_dag
+from dagd.model.errors import BrokenFile, NotFound, SourceRef, UsageError, did_you_mean
+from dagd.model.settings import Settings
+from dagd.model.specs import DagSpec
+from dagd.parsing.parse import parse_file
+from dagd.parsing.results import Limits, ParsedFile
+from dagd.parsing.sandbox import parse_many
+from dagd.parsing.sweep import scan
+from dagd.runtime.entry import LoadedDag, load_version
+from dagd.runtime.loading import threads_left
+
+Json = Any
+SELECTION = re.compile(r"(\+?)(.+?)(\+?)")
+
+
+class Shown(dict[str, Json]):
+    """The JSON of a run, whose state can be asked for as `run.state` too."""
+
+    @property
+    def state(self) -> str:
+        """success or failed."""
+        return str(self["state"])
+
+
+def load_for_test(path: str, folder: str | None = None, default_timezone: str = "UTC") -> ParsedFile:
+    """Parse a file in this process. Raises BrokenFile with its place."""
+    found = parse_file(path, folder or os.path.dirname(os.path.abspath(path)), default_timezone=default_timezone)
+    if found.error is not None:
+        raise BrokenFile(found.error.message, where=SourceRef(found.file, found.error.line), remedy=found.error.remedy)
+    return found
+
+
+def run_place(
+    place: str, *, date: datetime | None = None, conf: dict[str, Json] | None = None,
+    task_selection: str | None = None, mocks: Mapping[str, Json] | None = None, settings: Settings,
+    clock: datetime | None = None, debug: bool = False,
+) -> Shown:  # fmt: skip
+    """Run a DAG, named by its file or its id, in this process. `task_selection`: task, +task, task+ or +task+.
+
+    Raises NotFound, BrokenFile, UsageError, InvalidParams.
+    """
+    path, dag_id = _find(place, settings)
+    folder = _folder_of(path, settings)
+    parsed = load_for_test(path, folder, settings["core.default_timezone"])
+    spec = _one_dag(parsed, dag_id)
+    version = {"id": None, "dag_id": spec.dag_id, "file": path, "folder": folder, "sources": parsed.sources}
+    return _run(spec, load_version(version), date, conf, task_selection, dict(mocks or {}), clock, debug)
+
+
+def run_made_dag(
+    dag: DAG, *, date: datetime | None = None, conf: dict[str, Json] | None = None, task_selection: str | None = None,
+    mocks: Mapping[str, Json] | None = None, clock: datetime | None = None, debug: bool = False,
+) -> Shown:  # fmt: skip
+    """`DAG.test()`: run a DAG object of this process. Raises what `run_place` raises."""
+    spec = compile_dag(dag, file=os.path.basename(dag.file))
+    loaded = LoadedDag(dag, None, dag.file, dag.folder, {}, threads_left())
+    return _run(spec, loaded, date, conf, task_selection, dict(mocks or {}), clock, debug)
+
+
+def _run(
+    spec: DagSpec, loaded: LoadedDag, date: datetime | None, conf: dict[str, Json] | None, selection: str | None,
+    mocks: dict[str, Json], clock: datetime | None, debug: bool,
+) -> Shown:  # fmt: skip
+    for name in mocks:
+        _check_task(spec, name)
+    if selection is not None:
+        spec = select_tasks(spec, selection, set(mocks))
+    at, clock_at = _micros(date), _micros(clock)
+    return Shown(run_dag(spec, loaded, logical_at=at, conf=conf, mocks=mocks, clock_at=clock_at, debug=debug))
+
+
+def _micros(instant: datetime | None) -> int | None:
+    return None if instant is None else exact_micros(instant)
+
+
+def _find(place: str, settings: Settings) -> tuple[str, str | None]:
+    """The file of a place, and the dag_id when it was named by that. Raises NotFound, UsageError."""
+    if "\0" not in place and os.path.isfile(place):
+        return os.path.abspath(place), None
+    if os.path.isdir(place):
+        raise UsageError(f"{place} is a folder", remedy="Name one file, or a dag_id.")
+    limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
+    folder, known = str(settings.dags_folder), []
+    for found in parse_many(sorted(scan(folder)), folder, limits, default_timezone=settings["core.default_timezone"]):
+        known += [spec.dag_id for spec in found.dags]
+        if place in known:
+            return found.path, place
+    raise NotFound(f"there is no file and no DAG {place!r} in {folder}", remedy=did_you_mean(place, known))
+
+
+def _folder_of(path: str, settings: Settings) -> str:
+    folder = str(settings.dags_folder)
+    return folder if path.startswith(folder + os.sep) else os.path.dirname(path)
+
+
+def _one_dag(parsed: ParsedFile, dag_id: str | None) -> DagSpec:
+    named = [spec for spec in parsed.dags if dag_id in (None, spec.dag_id)]
+    if len(named) == 1:
+        return named[0]
+    if not named:
+        raise NotFound(f"{parsed.file} defines no DAG")
+    names = ", ".join(spec.dag_id for spec in named)
+    raise UsageError(f"{parsed.file} defines several DAGs: {names}", remedy="Name one by its dag_id.")
+
+
+def _check_task(spec: DagSpec, task_id: str) -> None:
+    known = [task.task_id for task in spec.tasks]
+    if task_id not in known:
+        raise NotFound(f"DAG {spec.dag_id!r} has no task {task_id!r}", remedy=did_you_mean(task_id, known))
+
+
+def select_tasks(spec: DagSpec, selection: str, mocked: set[str]) -> DagSpec:
+    """The DAG cut to a selection, with the mocked tasks. Raises NotFound, and UsageError for a map without its source.
+
+    Edges to what was cut away are gone: a selected task without upstreams runs at once.
+    """
+    match = SELECTION.fullmatch(selection)
+    assert match is not None
+    above, name, below = match.groups()
+    _check_task(spec, name)
+    kept = {name} | mocked
+    kept |= _closure({task.task_id: set(task.upstreams) for task in spec.tasks}, name) if above else set()
+    if below:
+        downs: dict[str, set[str]] = {task.task_id: set() for task in spec.tasks}
+        for task in spec.tasks:
+            for up in task.upstreams:
+                downs[up].add(task.task_id)
+        kept |= _closure(downs, name)
+    groups = {group.group_id: group for group in spec.groups}
+    tasks = []
+    for task in (one for one in spec.tasks if one.task_id in kept):
+        if task.task_id in mocked - {name}:
+            tasks.append(replace(task, upstreams=(), setups=(), expand=None, mapped_group=None))
+            continue
+        expand = groups[task.mapped_group].expand if task.mapped_group else task.expand
+        for source in expand.xcom_sources() if expand else ():
+            if source not in kept:
+                remedy = f"Select +{name}, or give its value: --mock {source}=JSON."
+                raise UsageError(f"{task.task_id} is mapped over the value of {source}", remedy=remedy)
+        ups = tuple(up for up in task.upstreams if up in kept)
+        setups = tuple(up for up in task.setups if up in kept)
+        tasks.append(replace(task, upstreams=ups, setups=setups))
+    return replace(spec, tasks=tuple(tasks))
+
+
+def _closure(edges: Mapping[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    stack = [start]
+    while stack:
+        for other in edges[stack.pop()]:
+            if other not in seen:
+                seen.add(other)
+                stack.append(other)
+    return seen
