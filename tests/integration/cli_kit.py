@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class World:
 
     def revive(self, connection: Connection) -> None:
         """A scheduler lives again."""
-        shards.register(connection, "host", 1, "/nowhere")
+        shards.register(connection, socket.gethostname(), 1, "/nowhere")
 
     def end_all(self, connection: Connection) -> None:
         """Every run has ended."""
@@ -201,5 +202,5 @@ def fill(connection: Connection) -> int:
         put(connection, deadlines=[DeadlineRow(2, 2, "finish after due", dag, now + 5_000_000, state, now + 5_000_000)])
     problem = versions.FileError("broken.py", 14, "DAGD-110", "SyntaxError: '(' was never closed", "Traceback...")
     versions.put_error(connection, problem, now, 5)
-    shards.register(connection, "host", 1, "/nowhere")
+    shards.register(connection, socket.gethostname(), 1, "/nowhere")
     return now

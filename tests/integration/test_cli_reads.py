@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cli_kit import World, make_world
+from dagd.model.plans import Expansion, RunMove, Settle, Supersede
+from tests.factories import run, spec, task
+from tests.integration.cli_kit import World, ended, make_world, put, store
 
 RUN_KEYS = {
     "dag_id", "run_id", "kind", "state", "logical_date", "data_interval_start", "data_interval_end", "created_at",
@@ -186,3 +188,46 @@ def test_metrics_are_prometheus_text(world: World) -> None:
     lines = world.run("metrics").stdout.splitlines()
     assert 'dagd_runs{state="failed"} 1' in lines
     assert "dagd_import_errors 1" in lines
+
+
+def test_a_task_that_may_start_is_scheduled_and_one_held_by_the_run_before_is_none(world: World) -> None:
+    chain = spec("chain", task("first", depends_on_past=True), task("free"))
+    with world.write() as connection:
+        dag, version = store(connection, chain, world.now)
+        made = [run(dag, version, number, due_at=world.now + number) for number in (20, 21)]
+        put(connection, new_runs=made, run_moves=[RunMove(20, "start", world.now), RunMove(21, "start", world.now)])
+    assert {one["task_id"]: one["state"] for one in world.json("runs", "show", "chain/m-20")["tasks"]} == {
+        "first": "scheduled", "free": "scheduled",
+    }  # fmt: skip
+    assert {one["task_id"]: one["state"] for one in world.json("runs", "show", "chain/m-21")["tasks"]} == {
+        "first": "none", "free": "scheduled",
+    }  # fmt: skip
+
+
+def test_a_cleared_and_a_marked_instance_keep_their_tries(world: World) -> None:
+    with world.write() as connection:
+        moves = [RunMove(number, "reopen", world.now) for number in (1, 2)]
+        put(
+            connection, Settle((2, 2, -1), "succeed", "marked", world.now), run_moves=moves,
+            supersedes=[Supersede((1, 4, -2), 1), Supersede((2, 2, -2), 2), Supersede((2, 4, -2), 2)],
+        )  # fmt: skip
+    cleared = tasks_of(world, "sales/m-1")[("report", -1)]
+    assert (cleared["state"], cleared["try"], cleared["max_tries"]) == ("scheduled", 1, 2)
+    marked = tasks_of(world, "sales/m-2")
+    assert (marked[("load", -1)]["state"], marked[("load", -1)]["try"]) == ("success", 2)
+    assert (marked[("load", -1)]["reason"], marked[("load", -1)]["error"]) == ("marked", None)
+    assert marked[("report", -1)]["state"] == "scheduled"
+    assert [one["superseded"] for one in world.json("tasks", "tries", "sales/m-2/load")] == [True, True]
+
+
+def test_indices_without_a_try_are_one_entry_a_state(world: World) -> None:
+    with world.write() as connection:
+        put(connection, expansions=[Expansion(3, 3, 5)])
+        put(connection, *ended((3, 3, 1), 1, "succeed", world.now))
+        put(connection, Settle((3, 3, -1), "skip", "upstream", world.now))
+    rows = [one for one in world.json("runs", "show", "sales/m-3")["tasks"] if one["task_id"] == "one"]
+    found = [(one["map_index"], one["state"], one.get("count")) for one in rows]
+    assert found == [(1, "success", None), (None, "skipped", 4)]
+    expanded = world.json("tasks", "list", "sales/m-3/one", "--expand")
+    assert [one["map_index"] for one in expanded] == [0, 1, 2, 3, 4]
+    assert world.json("tasks", "show", "sales/m-3/one/4")["state"] == "skipped"

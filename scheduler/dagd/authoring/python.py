@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from dagd.authoring.ambient import AMBIENT, caller_ref
@@ -16,7 +17,7 @@ from dagd.model.errors import SourceRef, WrongArgument
 
 def call_with_context(function: Callable[..., Any], args: Sequence[Any], given: Mapping[str, Any], context: Any) -> Any:
     """Call a user's function with its own arguments and those keys of the context that it names. Awaits `async def`."""
-    parameters = inspect.signature(function).parameters
+    parameters = parameters_of(function)
     extra: dict[str, Any] = {}
     if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
         extra = {key: context[key] for key in context if key not in given and key not in parameters}
@@ -30,6 +31,12 @@ def call_with_context(function: Callable[..., Any], args: Sequence[Any], given: 
 
         return asyncio.run(returned)
     return returned
+
+
+@lru_cache(maxsize=1024)
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a callable; a warm worker asks for the same ones at each try."""
+    return inspect.signature(function).parameters
 
 
 def check_call(function: Callable[..., Any], args: Sequence[Any], given: Mapping[str, Any], where: SourceRef) -> None:

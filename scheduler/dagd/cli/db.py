@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def backup(out: Output, target: Path) -> None:
 def clean(out: Output, before: str, dag: str | None, yes: bool, dry_run: bool) -> None:
     """Delete ended runs that are older than so many days, with their tries and values."""
     limit = read_age(before, now_micros())
-    with opened() as database:
+    known = settings()
+    with opened(known) as database:
         with database.read() as connection:
             row = None if dag is None else reads.dag_row(connection, dag)
             if dag is not None and row is None:
@@ -123,5 +125,12 @@ def clean(out: Output, before: str, dag: str | None, yes: bool, dry_run: bool) -
         def tell(connection: Any) -> None:
             requests.write_audit(connection, requests.user_name(), "db clean", dag or "*", told)
 
+        with database.read() as connection:
+            folders = upkeep.log_folders(connection, runs)
         deleted = upkeep.delete_runs(database, runs, tell)
+        with database.read() as connection:
+            for kept in upkeep.log_folders(connection, runs):
+                folders.remove(kept)
+    for folder in folders:
+        shutil.rmtree(known.log_folder / folder, ignore_errors=True)
     out.result({"runs": len(runs), "deleted": deleted}, f"{deleted} runs deleted")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,22 +77,11 @@ def _open(settings: Settings) -> Database:
 
 
 def is_starting(settings: Settings) -> bool:
-    """Whether a `dagd up` is about to make the tables: its lock is held, or it has just made the empty file."""
-    for path in (settings.run_folder / "up.lock", Path(f"{settings.database_url.removeprefix('sqlite:///')}.lock")):
-        if settings.is_sqlite and _is_locked(path):
-            return True
-    return False
-
-
-def _is_locked(path: Path) -> bool:
+    """Whether somebody is about to make the tables: the embedded database's file is there and still without content."""
+    if not settings.is_sqlite:
+        return False
+    path = Path(settings.database_url.removeprefix("sqlite:///"))
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return path.stat().st_size == 0 or path.with_name(f"{path.name}-wal").exists()
     except OSError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

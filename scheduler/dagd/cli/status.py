@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,8 @@ def _part(name: str, pid: int | None, host: str | None, age_us: int | None, deta
 def _agent(home: Path, host: str | None) -> Row:
     """The agent of a home, by whether it answers: it beats to its schedulers, not to the database."""
     facts = launch.read_description(home) or {}
+    if host is not None and host != socket.gethostname():
+        return _part("agent", None, host, 0, f"on another host, not looked at: {home}")
     if not launch.is_listening(home):
         return _part("agent", None, host, None, f"no agent answers in {home}")
     slots = facts.get("slots")

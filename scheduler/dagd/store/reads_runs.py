@@ -32,8 +32,8 @@ def newest_first(
     statement = _runs().order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc())
     conditions = {
         "dag": dag_run.c.dag_id == dag_id if dag_id is not None else None,
-        "state": dag_run.c.state.in_(states) if states else None,
-        "kind": dag_run.c.kind.in_(kinds) if kinds else None,
+        "states": dag_run.c.state.in_(states) if states else None,
+        "kinds": dag_run.c.kind.in_(kinds) if kinds else None,
         "since": dag_run.c.due_at >= since if since is not None else None,
         "until": dag_run.c.due_at < until if until is not None else None,
         "key": dag_run.c.request_key == key if key is not None else None,

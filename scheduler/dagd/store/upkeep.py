@@ -122,6 +122,15 @@ def runs_of(connection: Connection, dag_id: int, *, active: bool = False) -> lis
     return list(connection.execute(statement.where(dag_run.c.state < ACTIVE_BELOW) if active else statement).scalars())
 
 
+def log_folders(connection: Connection, runs: list[int]) -> list[str]:
+    """Where the logs of these runs are, below the log folder, of those that are still there."""
+    found: list[str] = []
+    for start in range(0, len(runs), STEP):
+        part = select(dag_run.c.dag_id, dag_run.c.id).where(dag_run.c.id.in_(runs[start : start + STEP]))
+        found += [f"{row.dag_id}/{row.id}" for row in connection.execute(part)]
+    return found
+
+
 def delete_runs(database: Database, runs: list[int], tell: Callable[[Connection], None]) -> int:
     """Delete ended runs with all that is theirs, in steps; returns how many. `tell` writes the audit line, first.
 
