@@ -15,7 +15,7 @@ from typing import Any
 from dagd.authoring.ambient import AMBIENT, Asker
 from dagd.authoring.instants import exact_micros
 from dagd.authoring.operator import BaseOperator
-from dagd.authoring.outcomes import DeferTask, SkipTask
+from dagd.authoring.outcomes import CommandFailed, DeferTask, FailTask, SensorTimeout, SkipTask
 from dagd.model.errors import NotFound, XComRefused
 from dagd.model.times import delta_micros
 from dagd.runtime.arguments import Resolver, instantiate
@@ -74,9 +74,11 @@ def run_try(
 
 
 def _report(error: BaseException, context: Context | None, masker: Masker) -> dict[str, Any]:
-    """Show the traceback in the task's log and make the frame."""
+    """Tell the task's log and make the frame: a traceback for what was raised, one line for what the task said."""
     frame = failure_frame(error, context, masker)
-    _tell(frame["error"]["traceback"])
+    told = frame["error"]
+    is_said = isinstance(error, (CommandFailed, FailTask, SensorTimeout))
+    _tell(f"{told['type']}: {told['message']}\n" if is_said else told["traceback"])
     return frame
 
 
