@@ -54,7 +54,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 def run_graph(connection: sqlite3.Connection, peers: list[socket.socket], waves: list[list[int]]) -> dict[str, float]:
     """Run waves of tasks, each wave after the one before; returns tasks/s and the median hop in ms."""
-    buffers = {peer: b"" for peer in peers}
+    buffers = dict.fromkeys(peers, b"")
     hops: list[float] = []
     started_at = time.perf_counter()
     total = sum(len(wave) for wave in waves)

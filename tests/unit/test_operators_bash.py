@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,18 @@ from dagd.runtime.xcom import decode
 from tests.unit.runtime_kit import drive, load, value_of
 
 HEAD = "from dagd import *\nfrom dagd import DAG, task\nfrom dagd_operators.bash import BashOperator\nwith DAG('d'):\n"
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left(monkeypatch):
+    """Here no agent ends what a command leaves in the background: processes that carry this test's mark are ended."""
+    mark = f"unit-test-{uuid.uuid4()}"
+    monkeypatch.setenv("DAGD_TRY", mark)
+    yield
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark.encode() in environment.read_bytes() and int(environment.parent.name) != os.getpid():
+                os.kill(int(environment.parent.name), signal.SIGKILL)
 
 
 def bash(folder, command, more="", **given):

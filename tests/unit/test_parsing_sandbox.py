@@ -19,7 +19,7 @@ FAST = Limits(wall_s=1.0, cpu_s=0.8, memory_mb=256, output_mb=1)
 HOSTILE = {
     "loop": ("x = 1\nwhile True:\n    pass\n", "DAGD-111", (2, 3), "takes"),
     "sleep": ("import time\ntime.sleep(1000)\n", "DAGD-111", (2,), "longer than 1 s"),
-    "deaf": ("while True:\n    try:\n        while True: pass\n    except BaseException: pass\n", "DAGD-111", (None, 1, 2, 3, 4), "takes longer"),
+    "deaf": ("while True:\n    try:\n        while True: pass\n    except BaseException: pass\n", "DAGD-111", (None, 1, 2, 3, 4), "takes"),
     "exit": ("import sys\nsys.exit(0)\n", "DAGD-111", (2,), "sys.exit(0)"),
     "hard_exit": ("import os\nos._exit(0)\n", "DAGD-111", (None,), "exit code 0"),
     "segv": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n", "DAGD-111", (None,), "SIGSEGV"),

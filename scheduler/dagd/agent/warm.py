@@ -42,6 +42,7 @@ class WarmGrade:
         self._idle: dict[Key, list[WarmWorker]] = {}
         self._births: dict[Any, int] = {}
         self._pace: dict[Key, float] = {}  # a moving mean of a key's durations, in seconds
+        self._ended_at: dict[Key, float] = {}
         self._busy: dict[Key, int] = {}
         self._backlog: dict[Key, deque[tuple[float, Try]]] = {}
         self._is_watching = False
@@ -80,11 +81,11 @@ class WarmGrade:
             self.loop.after(PATIENCE_S, self._relieve_backlog)
 
     def _relieve_backlog(self) -> None:
-        """What has waited too long behind others gets a worker of its own."""
+        """What waits behind workers that have ended nothing for a while gets a worker of its own."""
         self._is_watching = False
         oldest = time.monotonic() - PATIENCE_S
         for key, waiting in list(self._backlog.items()):
-            while waiting and waiting[0][0] <= oldest:
+            while waiting and max(waiting[0][0], self._ended_at.get(key, 0.0)) <= oldest:
                 self._place(key, waiting.popleft()[1])
             if waiting:
                 self._watch_backlog()
@@ -95,6 +96,7 @@ class WarmGrade:
         """A worker has ended a try: what its key's tries take at present."""
         before = self._pace.get(worker.key, took_s)
         self._pace[worker.key] = before + 0.2 * (took_s - before)
+        self._ended_at[worker.key] = time.monotonic()
 
     def withdraw(self, attempt: Try) -> bool:
         """True while it waits, or its worker is not there yet."""

@@ -72,7 +72,7 @@ class _Relay:
         del frame
         self.was_stopped = True
         try:
-            pass
+            os.killpg(self.group, number)
         except ProcessLookupError:
             self.group = 0  # it ended just now: its status is about to be read
 

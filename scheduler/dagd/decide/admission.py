@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections import deque
 
 from dagd.decide.settling import end_instance
-from dagd.decide.state import READY, RESUMING, DagState, Pool, Ready, RunView, TaskState
+from dagd.decide.state import READY, RESUMING, DagState, Pool, Ready, RunView, State, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import End, Enqueue, Launch, Resume
+from dagd.model.specs import TaskSpec
 from dagd.model.states import AttemptState
 from dagd.model.times import SECOND
 
 PATIENCE_US = 5 * SECOND
+QUICK_US = 3_000
+PREFETCH = 4
 LOOK_AHEAD = 64  # how many requests for more slots than are free may be passed over for a smaller one behind them
 STARTABLE = frozenset({READY, RESUMING})
 
@@ -78,7 +81,7 @@ def _drain_bucket(turn: Turn, pool: Pool, key: tuple[int, int]) -> bool:
     bucket, passed_over = pool.buckets[key], {}
     has_room = True
     while bucket and has_room:
-        if turn.state.outstanding >= turn.state.capacity:
+        if not _host_has_room(turn, bucket):
             has_room = False
             break
         if pool.free <= 0:
@@ -104,6 +107,29 @@ def _drain_bucket(turn: Turn, pool: Pool, key: tuple[int, int]) -> bool:
     if not bucket:
         del pool.buckets[key]
     return has_room
+
+
+def _host_has_room(turn: Turn, bucket: dict[int, deque[Ready]]) -> bool:
+    """Whether the host takes one more. Quick warm tries may queue in the agent, so that each turn carries more of them;
+    what takes longer is kept here, where priorities still count."""
+    state = turn.state
+    if state.outstanding < state.capacity:
+        return True
+    if state.outstanding >= state.capacity * PREFETCH:
+        return False
+    queue = next(iter(bucket.values()))
+    run = state.runs.get(queue[0].run) if queue else None
+    if run is None:
+        return True
+    spec = run.graph.tasks[queue[0].task]
+    return spec.isolation == "warm" and state.pace_us.get(spec.worker_key, QUICK_US) < QUICK_US
+
+
+def note_pace(state: State, spec: TaskSpec, took_us: int) -> None:
+    """A warm try has ended: what the tries of its worker take at present."""
+    if spec.isolation == "warm":
+        before = state.pace_us.get(spec.worker_key, took_us)
+        state.pace_us[spec.worker_key] = before + (took_us - before) // 5
 
 
 def _park(pool: Pool, key: tuple[int, int], dag: DagState, queue: deque[Ready]) -> None:

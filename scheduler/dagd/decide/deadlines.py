@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dagd.decide.graph import Graph
 from dagd.decide.state import RunView
 from dagd.decide.turn import Turn
 from dagd.model.plans import DeadlineRow
@@ -20,6 +21,12 @@ def specs_of(run: RunView, i: int) -> list[tuple[str, DeadlineSpec]]:
     """The deadlines of task `i`, or of the whole run for -1, with their kinds."""
     specs = run.graph.spec.deadlines if i == WHOLE_RUN else run.graph.tasks[i].deadlines
     return [(kind_of(spec, at), spec) for at, spec in enumerate(specs)]
+
+
+def has_promises(graph: Graph) -> bool:
+    """Whether a run has deadlines from the moment when it is made."""
+    specs = [*graph.spec.deadlines, *(spec for task in graph.tasks for spec in task.deadlines)]
+    return any(spec.by != "duration" and spec.after != "started" for spec in specs)
 
 
 def set_at(turn: Turn, run: RunView, after: frozenset[str], i: int) -> None:

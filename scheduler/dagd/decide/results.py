@@ -63,6 +63,7 @@ def report_result(turn: Turn, result: Result) -> None:
     instance = task.instance(pos)
     if result.get("started_at") is not None:
         _first_start(turn, run, task, pos, result["started_at"])
+        admission.note_pace(turn.state, task.spec, result["ended_at"] - result["started_at"])
     turn.happened_at = min(turn.now, result["ended_at"])
     admission.release(turn, run, task)
     outcome = "cancel" if instance.stop_reason else result["outcome"]

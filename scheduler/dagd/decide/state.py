@@ -257,6 +257,7 @@ class State:
     timers: list[Timer] = field(default_factory=list)
     timer_seq: int = 0
     capacity: int = 0
+    pace_us: dict[str | None, int] = field(default_factory=dict)  # worker key -> a moving mean of its tries
     outstanding: int = 0
     token_prefix: str = ""
     token_seq: int = 0

@@ -13,7 +13,7 @@ from dagd.engine.launcher import Launcher
 from dagd.engine.loader import Graphs
 from dagd.executors.protocol import Executor
 from dagd.store import facts, outbox
-from dagd.store.database import Connection, Database, Row
+from dagd.store.database import Database, LazyRead, Row
 
 LOG = logging.getLogger("dagd.callbacks")
 PREFIX = "cb-"
@@ -40,28 +40,28 @@ class Callbacks:
         """Launch what is open and not in flight."""
         self.is_due = False
         tries: list[dict[str, Any]] = []
-        with self._database.read() as connection:
-            for row in outbox.open_callbacks(connection, BATCH):
+        with self._database.lazy_read() as read:
+            for row in outbox.open_callbacks(read.connection, BATCH):
                 payload = json.loads(row.payload)
                 token = f"{PREFIX}{row.id}-{row.tries}"
                 dag = state.dags.get(state.names.get(payload["dag_id"], -1))
                 if dag is None or token in self._in_flight:
                     continue
-                frame = self._frame(connection, dag, row, payload, token, executor)
+                frame = self._frame(read, dag, row, payload, token, executor)
                 if frame is not None:
                     self._in_flight.add(token)
                     tries.append(frame)
         executor.submit(tries)
 
     def _frame(
-        self, connection: Connection, dag: DagState, row: Row[Any], payload: dict[str, Any], token: str,
+        self, read: LazyRead, dag: DagState, row: Row[Any], payload: dict[str, Any], token: str,
         executor: Executor,
     ) -> dict[str, Any] | None:  # fmt: skip
-        stored = facts.run_row(connection, payload["run"])
+        stored = facts.run_row(read.connection, payload["run"])
         if stored is None:
             return None
-        run = loader.new_run(connection, self._graphs, stored)
-        self._launcher.tell_version(connection, dag, run, executor)
+        run = loader.new_run(read.connection, self._graphs, stored)
+        self._launcher.tell_version(read, dag, run, executor)
         return {
             "token": token,
             "grade": "fork",
@@ -70,7 +70,7 @@ class Callbacks:
             "timeout_us": LIMIT_US,
             "grace_us": GRACE_US,
             "log": f"{dag.id}/{run.id}/callback.{row.id}.log",
-            "payload": self._launcher.callback_payload(connection, dag, run, payload),
+            "payload": self._launcher.callback_payload(read, dag, run, payload),
         }
 
     def finish(self, results: Iterable[dict[str, Any]]) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from dagd.engine.clock import Clock
 from dagd.model.plans import Plan
-from dagd.store.database import Database
+from dagd.store.database import Connection, Database
 from dagd.store.turns import fence, write_plan
 
 
@@ -15,16 +17,29 @@ class Committer:
         self._database, self._clock = database, clock
         self.incarnation = incarnation
         self.commits = 0
+        self._connection: Connection | None = None
         self.committed_at = clock.now()
 
     def submit(self, plan: Plan, lag_us: int = 0) -> None:
         """Write a plan durably. Raises Fenced, Doubt or a database error; then nothing of it was written."""
-        with self._database.write() as connection:
-            now = fence(connection, self.incarnation, lag_us)
-            write_plan(connection, plan, now)
+        connection = self._connection or self._database.writer()
+        self._connection = None  # kept again only when nothing went wrong with it
+        with ExitStack() as stack:
+            stack.callback(connection.close)
+            with connection.begin():
+                now = fence(connection, self.incarnation, lag_us)
+                write_plan(connection, plan, now)
+            stack.pop_all()
+        self._connection = connection
         self._clock.follow(now)
         self.commits += 1
         self.committed_at = self._clock.now()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def beat(self, lag_us: int = 0) -> None:
         """Say that this scheduler is alive when no turn did."""

@@ -11,8 +11,9 @@ from dagd.engine.values import Values
 from dagd.executors.protocol import Executor
 from dagd.model.plans import Launch
 from dagd.model.settings import Settings
+from dagd.model.states import RunKind
 from dagd.store import facts
-from dagd.store.database import Connection, Database
+from dagd.store.database import Database, LazyRead
 
 
 class Launcher:
@@ -31,20 +32,18 @@ class Launcher:
         """Submit the launches whose run and instance are still as the plan left them."""
         if not launches:
             return
-        with self._database.read() as connection:
+        with self._database.lazy_read() as read:
             tries = []
             for launch in launches:
                 run = state.runs.get(launch.key[0])
                 if run is not None and run.tasks:
-                    tries.append(self.frame(connection, state.dags[run.dag], run, launch, executor))
+                    tries.append(self.frame(read, state.dags[run.dag], run, launch, executor))
         executor.submit(tries)
 
-    def frame(
-        self, connection: Connection, dag: DagState, run: RunView, launch: Launch, executor: Executor
-    ) -> dict[str, Any]:
+    def frame(self, read: LazyRead, dag: DagState, run: RunView, launch: Launch, executor: Executor) -> dict[str, Any]:
         """The launch frame of one try."""
         spec = run.graph.tasks[launch.task]
-        self.tell_version(connection, dag, run, executor)
+        self.tell_version(read, dag, run, executor)
         timeout = spec.execution_timeout_us
         if timeout is not None and launch.first_started_at is not None:
             timeout = max(1, launch.first_started_at + timeout - launch.now)
@@ -58,18 +57,18 @@ class Launcher:
             "timeout_us": timeout,
             "grace_us": spec.cancel_grace_us,
             "log": log_path(dag.id, run_id, task_no, index, launch.try_no),
-            "payload": self._payload(connection, dag, run, launch),
+            "payload": self._payload(read, dag, run, launch),
         }
 
-    def tell_version(self, connection: Connection, dag: DagState, run: RunView, executor: Executor) -> None:
+    def tell_version(self, read: LazyRead, dag: DagState, run: RunView, executor: Executor) -> None:
         """Send a version's sources before its first launch on this connection."""
         version_id = run.graph.version
         if executor.knows(version_id):
             return
-        row = facts.version(connection, version_id)
+        row = facts.version(read.connection, version_id)
         assert row is not None
         hashes: dict[str, str] = json.loads(row.sources)
-        bodies = facts.source_bodies(connection, hashes.values())
+        bodies = facts.source_bodies(read.connection, hashes.values())
         folder = self._settings.dags_folder
         executor.know_version(
             {
@@ -81,13 +80,13 @@ class Launcher:
             }
         )
 
-    def _payload(self, connection: Connection, dag: DagState, run: RunView, launch: Launch) -> dict[str, Any]:
+    def _payload(self, read: LazyRead, dag: DagState, run: RunView, launch: Launch) -> dict[str, Any]:
         task = run.tasks[launch.task]
         pos = task.pos(launch.key[2])
         instance = task.instances.get(pos)
         used = instance.retries_used if instance is not None else 0
         expand = run.graph.expands[launch.task]
-        items, sizes = self._values.items(connection, run, expand, pos) if expand else (None, [])
+        items, sizes = self._values.items(read, run, expand, pos) if expand else (None, [])
         return {
             "dag_id": dag.name,
             "task_id": task.spec.task_id,
@@ -96,8 +95,8 @@ class Launcher:
             "max_tries": launch.try_no + max(0, task.spec.retries - used),
             "leg": launch.leg,
             "state": json.loads(launch.leg_state) if launch.leg_state else None,
-            "run": self.run_facts(connection, run),
-            "xcom": self._values.inputs(connection, run, task),
+            "run": self.run_facts(read, run),
+            "xcom": self._values.inputs(read, run, task),
             "items": items,
             "map_sizes": sizes,
             "started_first_at": launch.first_started_at,
@@ -106,9 +105,7 @@ class Launcher:
             **self._limits,
         }
 
-    def callback_payload(
-        self, connection: Connection, dag: DagState, run: RunView, told: dict[str, Any]
-    ) -> dict[str, Any]:
+    def callback_payload(self, read: LazyRead, dag: DagState, run: RunView, told: dict[str, Any]) -> dict[str, Any]:
         """What a callback's process is told: the run, the instance, the event."""
         index = told.get("map_index")
         return {
@@ -119,7 +116,7 @@ class Launcher:
             "max_tries": 1,
             "leg": 1,
             "state": None,
-            "run": self.run_facts(connection, run),
+            "run": self.run_facts(read, run),
             "xcom": {},
             "items": None,
             "map_sizes": [],
@@ -129,7 +126,7 @@ class Launcher:
             **self._limits,
         }
 
-    def run_facts(self, connection: Connection, run: RunView) -> dict[str, Any]:
+    def run_facts(self, read: LazyRead, run: RunView) -> dict[str, Any]:
         """What every try of a run is told of it; made once a run."""
         found = self._runs.get(run.id)
         if found is None:
@@ -146,7 +143,7 @@ class Launcher:
                 "conf": conf,
                 "partition": run.partition,
                 "params": merge_params(run.graph.spec.params, conf),
-                "events": facts.events_of(connection, run.id),
+                "events": facts.events_of(read.connection, run.id) if run.kind is RunKind.ASSET else [],
             }
             if len(self._runs) > 2000:
                 self._runs.pop(next(iter(self._runs)))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dagd.decide import flow, mapping
+from dagd.decide.deadlines import has_promises
 from dagd.decide.graph import Graph
 from dagd.decide.results import note_length
 from dagd.decide.runs import place_in_order
@@ -89,11 +90,20 @@ def new_dag(connection: Connection, graphs: Graphs, row: Row[Any]) -> tuple[DagS
     dag = DagState(row.id, row.name, row.shard, first_seen_at=row.first_seen_at)
     dag.next_due, dag.scheduled_version, dag.last_slot = row.next_due, row.scheduled_version, row.last_slot
     changed = take_dag_row(connection, graphs, dag, row)
-    if dag.graph and any(task.depends_on_past or task.wait_for_downstream for task in dag.graph.tasks):
-        last = facts.last_ended_run(connection, dag.id)
-        if last is not None:
-            dag.remember_past(PastRun(last.id, last.due_at, last.run_id, facts.worst_states(connection, last.id)))
+    if dag.graph and dag.graph.uses_past:
+        _load_past(connection, dag, None)
     return dag, changed
+
+
+def _load_past(connection: Connection, dag: DagState, before: RunView | None) -> PastRun | None:
+    """Take the last ended run into memory, or the last before `before`, for tasks that look at it."""
+    bound = None if before is None else (before.due_at, before.id)
+    last = facts.last_ended_run(connection, dag.id, bound)
+    if last is None:
+        return None
+    past = PastRun(last.id, last.due_at, last.run_id, facts.worst_states(connection, last.id))
+    dag.remember_past(past)
+    return past
 
 
 def load_dags(
@@ -109,10 +119,18 @@ def load_dags(
     added = [dag_id for dag_id, _ in changes]
     for dag_id, keys in facts.subscriptions(connection, added).items():
         state.dags[dag_id].subscribed = keys
-    load_runs(connection, graphs, state, facts.active_runs(connection, added))
-    for row in facts.pending_deadlines(connection, added):
-        _load_deadline(connection, graphs, state, row)
+    rows = facts.active_runs(connection, added)
+    promised = facts.runs_with_deadlines(connection, [row.id for row in rows if row.state == RunState.QUEUED])
+    # A queued run whose deadlines are not set yet is left to the sweep, which finds it as a new one.
+    known = [row for row in rows if row.id in promised or not _is_new(connection, graphs, row)]
+    load_runs(connection, graphs, state, known)
+    for deadline in facts.pending_deadlines(connection, added):
+        _load_deadline(connection, graphs, state, deadline)
     return changes
+
+
+def _is_new(connection: Connection, graphs: Graphs, row: Row[Any]) -> bool:
+    return bool(row.state == RunState.QUEUED) and has_promises(graphs.get(connection, row.version_id))
 
 
 def _load_deadline(connection: Connection, graphs: Graphs, state: State, row: Row[Any]) -> None:
@@ -153,7 +171,11 @@ def load_runs(connection: Connection, graphs: Graphs, state: State, rows: list[R
         else:
             dag.running.add(run.id)
     for dag_id in {run.dag for run in runs.values()}:
-        state.dags[dag_id].queued.sort()
+        dag = state.dags[dag_id]
+        dag.queued.sort()
+        first = state.runs[dag.order[0]]
+        if first.graph.uses_past:
+            first.previous = _load_past(connection, dag, first)
     if begun:
         fill_runs(connection, state, begun)
     return begun
@@ -345,7 +367,11 @@ def load_run(connection: Connection, graphs: Graphs, state: State, run_id: int) 
     row = facts.run_row(connection, run_id)
     if row is None or row.dag_id not in state.dags or row.state >= A.SUCCESS:
         return []
-    return load_runs(connection, graphs, state, [row])
+    begun = load_runs(connection, graphs, state, [row])
+    for deadline in facts.pending_deadlines(connection, [row.dag_id]):
+        if deadline.run_id == run_id:
+            _load_deadline(connection, graphs, state, deadline)
+    return begun
 
 
 def hold(database: Database, dag_id: int, error: str) -> None:

@@ -73,6 +73,7 @@ class Scheduler:
     def join(self) -> None:
         """A new incarnation with memory from the database."""
         self.membership.join()
+        self.committer.close()
         self.committer = Committer(self.database, self.clock, self.membership.incarnation)
         self.executor.close()
         self.executor = LocalExecutor(self._connect, self.membership.incarnation, self._release)
@@ -265,6 +266,7 @@ class Scheduler:
         except (Fenced, DBAPIError) as error:
             LOG.warning("could not resign: %s", error)
         self.executor.close()
+        self.committer.close()
         self.sweeper.close()
         if self.bell is not None:
             self.bell.close()

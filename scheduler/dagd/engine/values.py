@@ -9,7 +9,7 @@ from dagd.decide.state import RunView, TaskState
 from dagd.engine.items import Items, Stored
 from dagd.model.plans import Plan
 from dagd.store import facts
-from dagd.store.database import Connection
+from dagd.store.database import LazyRead
 
 RECENT_BYTES = 8 << 20
 
@@ -19,8 +19,9 @@ class Values(Items):
 
     def __init__(self, xcom_folder: Path) -> None:
         super().__init__(xcom_folder)
-        self._recent: OrderedDict[tuple[int, int, str], Stored] = OrderedDict()
-        self._bytes = 0
+        self._recent: OrderedDict[int, dict[tuple[int, str], Stored]] = OrderedDict()
+        self._bytes: dict[int, int] = {}
+        self._total = 0
 
     def remember(self, plan: Plan) -> None:
         """Keep the unmapped values of a committed plan; what a clear removed is forgotten."""
@@ -30,23 +31,26 @@ class Values(Items):
             run, task_no, index = value.key
             if index != -1 or value.size > RECENT_BYTES // 8:
                 continue
-            key = (run, task_no, value.name)
-            self._recent[key] = [(-1, value.text, value.file)]
-            self._bytes += value.size
-        while self._bytes > RECENT_BYTES and self._recent:
-            _, stored = self._recent.popitem(last=False)
-            self._bytes -= sum(len(text or "") for _, text, _ in stored)
+            self._recent.setdefault(run, {})[(task_no, value.name)] = [(-1, value.text, value.file)]
+            self._bytes[run] = self._bytes.get(run, 0) + value.size
+            self._total += value.size
+        while self._total > RECENT_BYTES:
+            self._drop_recent(next(iter(self._recent)))
+
+    def _drop_recent(self, run: int) -> None:
+        self._recent.pop(run, None)
+        self._total -= self._bytes.pop(run, 0)
 
     def forget_run(self, run: int) -> None:
         """Drop what is kept of a run."""
-        for table in (self._recent, self._split):
-            for key in [key for key in table if key[0] == run]:
-                del table[key]
+        self._drop_recent(run)
+        for key in [key for key in self._split if key[0] == run]:
+            del self._split[key]
 
-    def stored(self, rows: Connection, run: RunView, task: TaskState, key: str) -> Stored:
+    def stored(self, read: LazyRead, run: RunView, task: TaskState, key: str) -> Stored:
         """Everything a task pushed under `key`."""
-        found = self._recent.get((run.id, task.no, key))
+        found = self._recent.get(run.id, {}).get((task.no, key))
         if found is not None:
             return found
-        found_rows = facts.xcom_values(rows, run.id, task.no, key)
-        return [(row.map_index, row.body, row.file) for row in found_rows]
+        rows = facts.xcom_values(read.connection, run.id, task.no, key)
+        return [(row.map_index, row.body, row.file) for row in rows]

@@ -60,13 +60,20 @@ class Report:
             raise PermissionError(f"a DAG file asked for a {kind} while it was imported; ask inside a task")
         self._asked += 1
         self.send({"t": "variable", "id": self._asked, "key": args["key"]})
+        return self._receive(self._asked).get("value")
+
+    def wait_for_next(self) -> None:
+        """Wait until the supervisor has taken this file's output and wants the next file."""
+        self._receive(0)
+
+    def _receive(self, number: int) -> dict[str, Any]:
         while True:
             chunk = os.read(self._fd, 1 << 16)
             if not chunk:
                 os._exit(LOST_SOCKET)
             for frame in self._buffer.feed(chunk):
-                if frame.get("id") == self._asked:
-                    return frame.get("value")
+                if frame.get("id") == number:
+                    return frame
 
 
 def run_child(fd: int, paths: Sequence[str], job: dict[str, Any]) -> None:
@@ -87,6 +94,7 @@ def run_child(fd: int, paths: Sequence[str], job: dict[str, Any]) -> None:
         report.send({"t": "parsed", "file": parsed})
         if threads_left() is not None or _has_children():
             os._exit(LEFT_BEHIND)
+        report.wait_for_next()
     os._exit(0)
 
 

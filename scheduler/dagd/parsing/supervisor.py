@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import Any
 
 from dagd.model.errors import HostileFile
-from dagd.model.frames import FrameBuffer
+from dagd.model.frames import FrameBuffer, encode_frame
 from dagd.parsing.child import LOST_SOCKET, run_child
 from dagd.parsing.results import FileError, Limits, ParsedFile
 
@@ -184,7 +184,6 @@ class Supervisor:
         elif frame["t"] == "parsed" and frame["file"]["path"] == child.current and child.verdict is None:
             if child.output in self.selector.get_map():
                 self.read_output(child)
-            # The child flushed before it reported: what is read from here on is the next file's.
             frame["file"]["output"] = child.kept.decode("utf-8", "replace")
             child.output_bytes = 0
             child.kept.clear()
@@ -194,13 +193,13 @@ class Supervisor:
             self._asked[self._last_ask] = (child, frame["id"])
             self.emit({"t": "variable", "id": self._last_ask, "key": str(frame["key"])})
 
-    def answer(self, frame: dict[str, Any], encoded: Callable[[dict[str, Any]], bytes]) -> None:
+    def answer(self, frame: dict[str, Any]) -> None:
         """Hand a variable's value on to the child that asked."""
         child, number = self._asked.pop(frame["id"], (None, 0))
         if child is not None and child.pid in self.children:
             try:
                 child.reports.setblocking(True)
-                child.reports.sendall(encoded({"id": number, "value": frame.get("value")}))
+                child.reports.sendall(encode_frame({"id": number, "value": frame.get("value")}))
             except OSError:
                 return  # it ended meanwhile; its end is about to be seen
             finally:
@@ -212,7 +211,10 @@ class Supervisor:
             child.open_paths.popleft()
         self.emit({"t": "parsed", "file": parsed})
         if not child.open_paths:
-            self.end(child, "done")  # it may have been relieved of files that it still believes to be its own
+            self.end(child, "done")  # also when it was relieved of files that it still believes to be its own
+            return
+        with suppress(OSError):  # it ended meanwhile; its end is about to be seen
+            child.reports.send(encode_frame({"id": 0}))
 
     # --- ends ----------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ def serve(parent: socket.socket, buffer: FrameBuffer, supervisor: Supervisor, fr
                 if frame["t"] == "files":
                     supervisor.add(frame["paths"])
                 else:
-                    supervisor.answer(frame, encode_frame)
+                    supervisor.answer(frame)
             frames = []
             pause = supervisor.turn()
             for key, _ in supervisor.selector.select(pause):

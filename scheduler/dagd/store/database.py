@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,34 @@ from dagd.model.errors import Unreachable
 from dagd.store import dialects
 
 # Names that the engine needs without importing SQLAlchemy itself.
-__all__ = ["Connection", "DBAPIError", "Database", "IntegrityError", "Row", "new_key", "open_database", "unreachable"]
+__all__ = [
+    "Connection",
+    "DBAPIError",
+    "Database",
+    "IntegrityError",
+    "LazyRead",
+    "Row",
+    "new_key",
+    "open_database",
+    "unreachable",
+]
 
 APPLICATION = "dagd"
+
+
+class LazyRead:
+    """Opens one consistent read at first use."""
+
+    def __init__(self, database: Database, stack: ExitStack) -> None:
+        self._database, self._stack = database, stack
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The read's connection."""
+        if self._connection is None:
+            self._connection = self._stack.enter_context(self._database.read())
+        return self._connection
 
 
 class Database:
@@ -65,6 +90,19 @@ class Database:
             raise unreachable(self, error) from error
         with connection, connection.begin():
             yield connection
+
+    @contextmanager
+    def lazy_read(self) -> Iterator[LazyRead]:
+        """A read that begins only when someone looks: most launches need nothing from the database."""
+        with ExitStack() as stack:
+            yield LazyRead(self, stack)
+
+    def writer(self) -> Connection:
+        """A connection that its owner keeps for many write transactions. Raises Unreachable."""
+        try:
+            return self._writer.connect()
+        except DBAPIError as error:
+            raise unreachable(self, error) from error
 
     def close(self) -> None:
         """Close every pooled connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select, update
+from sqlalchemy import Connection, Row, and_, func, or_, select, update
 
 from dagd.model.states import ACTIVE_BELOW, AttemptState, CommandState, DeadlineState, RunState
 from dagd.store.schema import (
@@ -53,13 +53,13 @@ def version(connection: Connection, version_id: int) -> Row[Any] | None:
 def task_numbers(connection: Connection, dag_id: int) -> dict[str, int]:
     """task_id -> task_no of a DAG."""
     rows = connection.execute(select(task.c.task_id, task.c.task_no).where(task.c.dag_id == dag_id))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def source_bodies(connection: Connection, hashes: Iterable[str]) -> dict[str, str]:
     """Source texts by their hash."""
     rows = connection.execute(select(source.c.hash, source.c.body).where(source.c.hash.in_(list(hashes))))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def active_runs(connection: Connection, dag_ids: Sequence[int]) -> list[Row[Any]]:
@@ -128,6 +128,14 @@ def pending_deadlines(connection: Connection, dag_ids: Sequence[int]) -> list[Ro
         found += connection.execute(
             select(deadline).where(deadline.c.dag_id.in_(part), deadline.c.state == int(DeadlineState.PENDING))
         )
+    return found
+
+
+def runs_with_deadlines(connection: Connection, run_ids: Sequence[int]) -> set[int]:
+    """Which of these runs have deadlines, in any state."""
+    found: set[int] = set()
+    for part in chunks(run_ids):
+        found.update(connection.execute(select(deadline.c.run_id).where(deadline.c.run_id.in_(part))).scalars())
     return found
 
 
@@ -206,14 +214,14 @@ def pools(connection: Connection) -> list[tuple[int, str, int]]:
     return [(row.id, row.name, row.slots) for row in connection.execute(select(pool).order_by(pool.c.id))]
 
 
-def last_ended_run(connection: Connection, dag_id: int) -> Row[Any] | None:
-    """The last ended run in the DAG's order, for depends_on_past."""
-    return connection.execute(
-        select(dag_run)
-        .where(dag_run.c.dag_id == dag_id, dag_run.c.state >= ACTIVE_BELOW)
-        .order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc())
-        .limit(1)
-    ).first()
+def last_ended_run(connection: Connection, dag_id: int, before: tuple[int, int] | None = None) -> Row[Any] | None:
+    """The last ended run in the DAG's order (before one of that due instant and id), for depends_on_past."""
+    statement = select(dag_run).where(dag_run.c.dag_id == dag_id, dag_run.c.state >= ACTIVE_BELOW)
+    if before is not None:
+        due_at, run_id = before
+        earlier = or_(dag_run.c.due_at < due_at, and_(dag_run.c.due_at == due_at, dag_run.c.id < run_id))
+        statement = statement.where(earlier)
+    return connection.execute(statement.order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc()).limit(1)).first()
 
 
 def worst_states(connection: Connection, run_id: int) -> dict[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
-from dagd.model.states import RunState
+from dagd.model.states import AttemptState, RunState
 from dagd.store.facts import chunks
 from dagd.store.schema import asset, asset_delivery, asset_event, attempt, dag, dag_run, dag_version, task, xcom
 
@@ -165,3 +165,19 @@ def one_try(connection: Connection, run: int, task_no: int, map_index: int, try_
             attempt.c.try_no == try_no,
         )
     ).first()  # fmt: skip
+
+
+def live_places(connection: Connection) -> list[AnyRow]:
+    """(dag_id, dag_name, run_name, version_id, task_no, tries) of the tries that hold a place now, by DAG and run."""
+    statement = (
+        select(
+            dag_run.c.dag_id, dag.c.name.label("dag_name"), dag_run.c.run_id.label("run_name"), dag_run.c.version_id,
+            attempt.c.task_no, func.count().label("tries"),
+        )
+        .join(dag_run, dag_run.c.id == attempt.c.run_id)
+        .join(dag, dag.c.id == dag_run.c.dag_id)
+        .where(attempt.c.state.in_([int(AttemptState.QUEUED), int(AttemptState.RUNNING)]))
+        .group_by(dag_run.c.dag_id, dag.c.name, dag_run.c.run_id, dag_run.c.version_id, attempt.c.task_no)
+        .order_by(dag.c.name, dag_run.c.run_id, attempt.c.task_no)
+    )  # fmt: skip
+    return list(connection.execute(statement))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, delete, insert, select, text, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, text, update
 
 from dagd.model.errors import Doubt, Fenced
 from dagd.model.plans import EVERY_INDEX, AssetEventRow, NextDue, Plan, Supersede
@@ -21,20 +21,21 @@ from dagd.store.schema import (
     xcom,
 )
 
+FENCE = {
+    name: update(scheduler)
+    .where(scheduler.c.id == bindparam("me"), scheduler.c.alive.is_(True))
+    .values(heartbeat=text(clock), lag_us=bindparam("lag"))
+    .returning(scheduler.c.heartbeat)
+    for name, clock in dialects.CLOCK.items()
+}
+
 
 def fence(connection: Connection, incarnation: int, lag_us: int = 0) -> int:
     """First statement of every transaction of the engine: still alive? Returns now by the database's clock.
 
     Raises Fenced when this incarnation was declared dead: another may own its shards by now.
     """
-    clock = text(dialects.CLOCK[connection.dialect.name])
-    statement = (
-        update(scheduler)
-        .where(scheduler.c.id == incarnation, scheduler.c.alive.is_(True))
-        .values(heartbeat=clock, lag_us=lag_us)
-        .returning(scheduler.c.heartbeat)
-    )
-    row = connection.execute(statement).first()
+    row = connection.execute(FENCE[connection.dialect.name], {"me": incarnation, "lag": lag_us}).first()
     if row is None:
         raise Fenced(f"scheduler incarnation {incarnation} was declared dead", remedy="It takes a new one by itself.")
     return int(row[0])
@@ -160,7 +161,7 @@ def asset_ids(connection: Connection, keys: set[str]) -> dict[str, int]:
         dialects.insert_ignore(connection, asset), [{"key": key, "tags": "[]", "kind": "table"} for key in sorted(keys)]
     )
     rows = connection.execute(select(asset.c.key, asset.c.id).where(asset.c.key.in_(keys)))
-    return dict(rows.tuples().all())
+    return dict(rows.all())
 
 
 def _publish(connection: Connection, rows: list[AssetEventRow]) -> None:
