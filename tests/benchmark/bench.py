@@ -12,20 +12,22 @@ import sys
 import tempfile
 import textwrap
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
 from dagd.agent.launch import stop_agent
+from dagd.engine.doorbell import ring_all
 from dagd.model.settings import Settings, load_settings
-from dagd.model.states import ACTIVE_BELOW
+from dagd.model.states import ACTIVE_BELOW, AttemptState
 from dagd.store import requests
 from dagd.store.database import Database, open_database
 from dagd.store.migrate import migrate
 from tests.benchmark import ceiling
 
-DAGS = '''
+DAGS = """
 from dagd import DAG, task
 
 def make(dag_id, isolation, width=0, length=0):
@@ -49,7 +51,10 @@ warm_fan = make("warm_fan", "warm", width=1000)
 warm_chain = make("warm_chain", "warm", length=200)
 fork_fan = make("fork_fan", "fork", width=300)
 fork_chain = make("fork_chain", "fork", length=50)
-'''
+"""
+
+RUN = text("SELECT state, started_at, ended_at FROM dag_run WHERE id = :id")
+TRIES = text("SELECT task_no, state, queued_at, started_at, ended_at FROM attempt WHERE run_id = :id ORDER BY task_no")
 
 
 class Daemon:
@@ -72,7 +77,8 @@ class Daemon:
 
     def _start(self, name: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         reading, writing = os.pipe()
-        command = [sys.executable, "-m", "dagd.engine.part", name, "--ready-fd", str(writing), "--parent", str(os.getpid())]
+        command = [sys.executable, "-m", "dagd.engine.part", name]
+        command += ["--ready-fd", str(writing), "--parent", str(os.getpid())]
         part = subprocess.Popen(command, env=environment, pass_fds=[writing], stdout=subprocess.DEVNULL)
         os.close(writing)
         assert os.read(reading, 65536), f"{name} did not start"
@@ -89,13 +95,11 @@ class Daemon:
         before = self.cpu_s()
         with self.database.write() as connection:
             made = requests.trigger_run(connection, dag_id)
-        from dagd.engine.doorbell import ring_all
-
         ring_all(self.settings.run_folder)
         deadline = time.monotonic() + patience_s
         while True:
             with self.database.read() as connection:
-                row = connection.execute(text("SELECT state, started_at, ended_at FROM dag_run WHERE id = :id"), {"id": made.id}).one()
+                row = connection.execute(RUN, {"id": made.id}).one()
             if row.state >= ACTIVE_BELOW:
                 break
             if time.monotonic() > deadline:
@@ -105,12 +109,10 @@ class Daemon:
 
     def _figures(self, run_id: int, row: Any, cpu_s: float) -> dict[str, Any]:
         with self.database.read() as connection:
-            tries = connection.execute(
-                text("SELECT task_no, state, queued_at, started_at, ended_at FROM attempt WHERE run_id = :id ORDER BY task_no"),
-                {"id": run_id},
-            ).all()
-        assert all(one.state == 10 for one in tries), f"not all succeeded: {[one for one in tries if one.state != 10][:3]}"
-        hops = [(after.started_at - before.ended_at) / 1000 for before, after in zip(tries, tries[1:], strict=False)]
+            tries = connection.execute(TRIES, {"id": run_id}).all()
+        bad = [one for one in tries if one.state != AttemptState.SUCCESS]
+        assert not bad, f"not all succeeded: {bad[:3]}"
+        hops = [(after.started_at - before.ended_at) / 1000 for before, after in pairwise(tries)]
         return {
             "tasks": len(tries),
             "tasks_per_s": len(tries) / ((row.ended_at - row.started_at) / 1e6),

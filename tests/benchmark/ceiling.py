@@ -48,7 +48,9 @@ def open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("CREATE TABLE attempt (id INTEGER PRIMARY KEY, token TEXT UNIQUE, state INTEGER, started REAL, ended REAL)")
+    connection.execute(
+        "CREATE TABLE attempt (id INTEGER PRIMARY KEY, token TEXT UNIQUE, state INTEGER, started REAL, ended REAL)"
+    )
     return connection
 
 

@@ -162,7 +162,8 @@ def test_s14_exit_code_0_without_a_result_is_failed(living: Home) -> None:
 def test_a_key_makes_a_trigger_idempotent_and_another_conf_conflicts(living: Home) -> None:
     first = living.json("trigger", "told", "--key", "k", "-c", '{"n": 4}')
     second = living.json("trigger", "told", "--key", "k", "-c", '{"n": 4}')
-    assert (first["created"], second["created"]) == (True, False) and first["run_id"] == second["run_id"]
+    assert (first["created"], second["created"]) == (True, False)
+    assert first["run_id"] == second["run_id"]
     assert living.run("trigger", "told", "--key", "k", "-c", '{"n": 5}').returncode == 4
     run = end(living, f"told/{first['run_id']}")
     assert run["conf"] == {"n": 4}
@@ -177,7 +178,9 @@ def test_secrets_of_a_task_are_masked_in_its_log(living: Home) -> None:
     assert living.json("connections", "get", "warehouse")["password"] == "***"
     assert living.run("trigger", "secretive", "--wait").returncode == 0
     log = living.run("logs", "secretive/latest/use").stdout
-    assert "hunter22secret" not in log and "password is ***" in log and "db.example 5433 ana" in log
+    assert "hunter22secret" not in log
+    assert "password is ***" in log
+    assert "db.example 5433 ana" in log
     assert living.run("logs", "secretive/latest/shell").stdout.strip() == "0"
     for path in living.path.rglob("*"):
         if path.is_file():

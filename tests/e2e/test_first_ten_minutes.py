@@ -67,17 +67,24 @@ def ended(home: Home, dag_id: str) -> dict[str, Any] | None:
 
 def test_init_up_list_trigger_and_logs(home: Home) -> None:
     said = home.run("init", str(home.folder))
-    assert said.returncode == 0 and said.stdout.count("dagd ") + said.stderr.count("dagd ") >= 3
+    assert said.returncode == 0
+    assert said.stdout.count("dagd ") + said.stderr.count("dagd ") >= 3
     written = list(Path(home.folder, "dags").glob("*.py"))
-    assert len(written) == 1 and len(written[0].read_text().splitlines()) <= 24 and "#" in written[0].read_text()
+    assert len(written) == 1
+    assert len(written[0].read_text().splitlines()) <= 24
+    assert "#" in written[0].read_text()
     home.up()
     listed = wait_for(lambda: home.json("dags", "list"))[0]
-    assert listed["dag_id"] == "hello" and listed["paused"] is False and listed["next_due"] and listed["timezone"]
+    assert listed["dag_id"] == "hello"
+    assert listed["paused"] is False
+    assert listed["next_due"]
+    assert listed["timezone"]
     done = home.run("trigger", "hello", "--wait", "-o", "json")
     answer = json.loads(done.stdout)
     assert (done.returncode, answer["state"], answer["created"]) == (0, "success", True)
     log = home.run("logs", f"hello/latest/{first_task(home, 'hello/latest')}")
-    assert log.returncode == 0 and log.stdout.strip()
+    assert log.returncode == 0
+    assert log.stdout.strip()
 
 
 def test_a_broken_file_is_told_with_its_line_while_others_run_and_is_forgotten_when_mended(home: Home) -> None:
@@ -85,7 +92,8 @@ def test_a_broken_file_is_told_with_its_line_while_others_run_and_is_forgotten_w
     home.up()
     home.write("broken.py", "from dagd import DAG\nx = (1,\n\n")
     error = wait_for(lambda: home.json("dags", "errors"), 3)[0]
-    assert (error["file"], error["line"]) == ("broken.py", 2) and "never closed" in error["error"]
+    assert (error["file"], error["line"]) == ("broken.py", 2)
+    assert "never closed" in error["error"]
     assert home.run("dags", "errors").returncode == 1
     assert home.run("trigger", "flaky", "--wait").returncode == 0
     home.write("broken.py", "from dagd import DAG\n")
@@ -100,7 +108,8 @@ def test_a_retry_shows_both_tries_and_their_logs(home: Home) -> None:
     assert [(one["try"], one["state"]) for one in tries] == [(1, "failed"), (2, "success")]
     assert "not the first time" in str(tries[0]["error"])
     logs = home.run("logs", "flaky/latest/once", "--all-tries").stdout
-    assert "this is try 1" in logs and "this is try 2" in logs
+    assert "this is try 1" in logs
+    assert "this is try 2" in logs
 
 
 def test_an_asset_says_what_it_waits_for_and_its_consumer_follows_in_two_seconds(home: Home) -> None:
@@ -126,7 +135,8 @@ def test_a_missed_sla_is_listed_once_while_the_task_still_runs(home: Home) -> No
 
     first = wait_for(missed)
     assert home.json("runs", "show", "late/latest")["tasks"][0]["state"] == "running"
-    assert [one["task_id"] for one in first] == ["slow"] and first[0]["fired_at"]
+    assert [one["task_id"] for one in first] == ["slow"]
+    assert first[0]["fired_at"]
     wait_for(lambda: ended(home, "late"))
     assert len(missed()) == 1
 
@@ -136,7 +146,9 @@ def test_typos_get_a_suggestion_and_exit_3(home: Home) -> None:
     home.up()
     wait_for(lambda: home.knows("flaky"))
     done = home.run("trigger", "flakky")
-    assert done.returncode == 3 and "flaky" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 3
+    assert "flaky" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_ctrl_c_stops_in_two_seconds_and_leaves_no_process(home: Home) -> None:

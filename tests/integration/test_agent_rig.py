@@ -23,7 +23,7 @@ PATIENCE_S = 20.0
 FILE = "/dags/file.py"
 
 # The runtime as the agent knows it; a body is a function of the file, called with the channel and the payload.
-RUNTIME = '''
+RUNTIME = """
 import sys, traceback, types
 
 def load_version(version):
@@ -62,7 +62,7 @@ for name, members in (("entry", (load_version, run_try)), ("channel", (Channel,)
     for member in members:
         setattr(module, member.__name__, member)
 sys.modules["dagd.runtime.entry"].LoadedDag = dict
-'''
+"""
 
 
 class Scheduler:

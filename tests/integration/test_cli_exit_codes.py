@@ -70,6 +70,8 @@ CODES: list[tuple[int, str]] = [
     (3, "connections get nope"),
     (3, "assets events nope"),
     (3, "config get nope"),
+    (3, "why nope"),
+    (3, "why sales/m-1/nope"),
     (3, "deadlines ack sales/m-1"),
     # 4: what conflicts with what is
     (4, "trigger sales -c []"),
@@ -103,6 +105,8 @@ CODES: list[tuple[int, str]] = [
     (0, "dags next marts"),
     (0, "audit list"),
     (0, "version"),
+    (0, "why sales"),
+    (0, "why sales/m-2/report"),
 ]
 
 
@@ -148,7 +152,7 @@ PLACES = [
     "deadlines ack X", "audit list X", "audit list --action X", "schedules preview X",
     "schedules preview @daily --tz X",
     "schedules preview @daily --after X", "schedules preview @daily --dst X", "config get X", "db clean --before X -y",
-    "runs list --tz X", "X", "dags X", "tasks list sales/X", "runs show sales/X", "tasks show sales/m-1/X",
+    "runs list --tz X", "why X", "why sales/X", "X", "dags X", "tasks list sales/X", "runs show sales/X", "tasks show sales/m-1/X",
 ]  # fmt: skip
 
 

@@ -49,6 +49,7 @@ KEYS: list[tuple[tuple[str, ...], set[str]]] = [
     (("assets", "events", "raw.orders"), {"event_id", "asset", "source", "kind", "partition", "data_version", "ts"}),
     (("health",), {"ok", "components", "lag_s", "queued", "running"}),
     (("db", "stats"), {"tables", "size_bytes"}),
+    (("why", "sales/m-2/report"), {"subject", "state", "reasons", "next"}),
     (("status",), {"ok", "components", "dags", "runs"}),
 ]
 

@@ -208,3 +208,13 @@ def test_the_same_sandbox_parses_again_after_a_change(tmp_path):
         assert [parsed.error.line for parsed in sandbox.parse([str(path)])] == [1]
         path.write_text(GOOD.format("fixed"))
         assert [parsed.dags[0].dag_id for parsed in sandbox.parse([str(path)])] == ["fixed"]
+
+
+def test_a_file_is_not_blamed_for_what_the_one_before_it_broke(tmp_path):
+    (tmp_path / "a.py").write_text("import builtins, os\nbuiltins.__import__ = lambda *args: os._exit(1)\n")
+    (tmp_path / "b.py").write_text(GOOD.format("b"))
+    found = {
+        p.file: p.error
+        for p in parse_many([str(tmp_path / "a.py"), str(tmp_path / "b.py")], str(tmp_path), FAST, jobs=1)
+    }
+    assert found == {"a.py": None, "b.py": None}

@@ -134,3 +134,12 @@ def test_any_bytes_can_be_hashed(raw, tmp_path):
     (tmp_path / "d.py").write_bytes(raw)
     assert content_hash(str(tmp_path / "d.py"), str(tmp_path))
     assert isinstance(read_text(str(tmp_path / "d.py")), str)
+
+
+def test_a_relative_import_does_not_lead_out_of_the_folder(tmp_path):
+    put(tmp_path, "outside.py", "dags/__init__.py")
+    put(tmp_path, "dags/d.py", text="from .. import outside")
+    found = {
+        os.path.relpath(path, tmp_path) for path in closure(str(tmp_path / "dags" / "d.py"), str(tmp_path / "dags"))
+    }
+    assert found == {"dags/d.py"}

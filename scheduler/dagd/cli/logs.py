@@ -13,18 +13,18 @@ import click
 
 from dagd.cli import tasks_found
 from dagd.cli.context import settings
-from dagd.cli.opening import opened
+from dagd.cli.opening import look, opened
 from dagd.cli.text import escape_controls
 from dagd.engine.launcher import log_path
 from dagd.engine.loader import Graphs
 from dagd.model.errors import NotFound, UsageError
 from dagd.model.settings import Settings
-from dagd.model.states import ACTIVE_BELOW
+from dagd.model.states import ACTIVE_BELOW, RunState
 from dagd.store import reads_runs
 from dagd.store.database import Database
 
 CHUNK = 1 << 16
-PAUSE_S = 0.05
+PAUSE_S = 0.1
 LAST_LOOKS = 3
 KEPT = "\n\t"
 
@@ -43,6 +43,11 @@ def logs(task: str, follow: bool, try_no: int | None, all_tries: bool, grep: str
     known = settings()
     with opened(known) as database:
         found = _find(database, task, try_no, all_tries)
+        while follow and not found and _may_come(database, task):
+            time.sleep(PAUSE_S)
+            found = _find(database, task, try_no, all_tries)
+        if not found:
+            raise NotFound(_nothing(task, try_no), remedy=f"`dagd why {task}` says why.")
         if follow:
             _follow(database, known, found[-1], pattern)
             return
@@ -66,13 +71,19 @@ def _find(database: Database, text: str, try_no: int | None, all_tries: bool) ->
         place = tasks_found.find_task(connection, Graphs(), text)
         index = tasks_found.one_index(connection, place, text)
         rows = reads_runs.tries_of(connection, place.run.id, place.task_no, index)
-    if not rows:
-        raise NotFound(f"{text} has no try yet, so it has written nothing", remedy=f"`dagd why {text}` says why.")
     if try_no is not None:
         rows = [row for row in rows if row.try_no == try_no]
-        if not rows:
-            raise NotFound(f"{text} has no try {try_no}")
     return [(row, place.dag) for row in (rows if all_tries else rows[-1:])]
+
+
+def _nothing(text: str, try_no: int | None) -> str:
+    return f"{text} has no try {try_no}" if try_no else f"{text} has no try yet, so it has written nothing"
+
+
+def _may_come(database: Database, text: str) -> bool:
+    """Whether a task without a try may still get one: its run has not ended."""
+    _, _, run = look(database, lambda connection: tasks_found.find_run(connection, text))
+    return RunState(run.state).is_active
 
 
 def _paths(known: Settings, found: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Path]]:
@@ -138,6 +149,6 @@ def _pump(file: BinaryIO | None, rest: bytes, pattern: re.Pattern[str] | None) -
 
 
 def _is_live(database: Database, row: Any) -> bool:
-    with database.read() as connection:
-        now = reads_runs.one_try(connection, row.run_id, row.task_no, row.map_index, row.try_no)
+    key = (row.run_id, row.task_no, row.map_index, row.try_no)
+    now = look(database, lambda connection: reads_runs.one_try(connection, *key))
     return now is not None and now.state < ACTIVE_BELOW

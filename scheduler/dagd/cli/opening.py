@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -20,7 +20,18 @@ from dagd.store.reads import CannotOpen, DatabaseProblem
 
 T = TypeVar("T")
 # Words of an error that says that the database will soon be there.
-PASSING = ("locked", "busy", "starting up", "shutting down", "recovery", "refused", "not yet accepting")
+PASSING = (
+    "locked",
+    "busy",
+    "starting up",
+    "shutting down",
+    "recovery",
+    "refused",
+    "not yet accepting",
+    "terminating connection",
+    "closed the connection",
+    "connection is closed",
+)
 PAUSE_S = 0.1
 TELL_S = 1.0
 
@@ -64,7 +75,7 @@ def _open(settings: Settings) -> Database:
             f"the database ({url}) has no tables yet", remedy="Start `dagd up`, or run `dagd db migrate`."
         )
     try:
-        database = open_database(url, busy_timeout_s=timeout, pooled=False)
+        database = open_database(url, busy_timeout_s=timeout)
     except CannotOpen as error:
         remedy = "DAGD_DATABASE_URL is sqlite:///path or postgresql://user@host/database."
         raise Unreachable(f"the database cannot be opened: {first_line(str(error))}", remedy=remedy) from error
@@ -74,6 +85,19 @@ def _open(settings: Settings) -> Database:
         database.close()
         raise
     return database
+
+
+def look(database: Database, query: Callable[[Any], T]) -> T:
+    """Read while waiting for something: a database that restarts meanwhile is waited for. Raises Unreachable."""
+
+    def once() -> T:
+        try:
+            with database.read() as connection:
+                return query(connection)
+        except DatabaseProblem as error:
+            raise unreachable(database, error) from error
+
+    return patiently(load(), once)
 
 
 def is_starting(settings: Settings) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from dagd.cli import instances
+from dagd.cli.opening import look
 from dagd.cli.output import Output, duration
 from dagd.cli.text import is_terminal, is_utf8
 from dagd.engine.loader import Graphs
@@ -39,13 +40,13 @@ def follow(database: Database, dag: Any, run: Any, timeout: float | None, out: O
     pause = FIRST_PAUSE_S
     try:
         while True:
-            with database.read() as connection:
-                code = reads_runs.state_of(connection, run.id)
-                if code is None:
-                    raise NotFound(f"run {dag.name}/{run.run_id} has been deleted")
-                if not RunState(code).is_active:
-                    return RunState(code).word
-                progress.show(connection)
+            code = look(database, lambda connection: reads_runs.state_of(connection, run.id))
+            if code is None:
+                raise NotFound(f"run {dag.name}/{run.run_id} has been deleted")
+            if not RunState(code).is_active:
+                return RunState(code).word
+            if progress.is_due():
+                look(database, progress.show)
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimedOut(
                     f"{dag.name}/{run.run_id} is still {RunState(code).word} after {timeout:g} s",
@@ -73,11 +74,13 @@ class Progress:
         self._next = self._begun + (0.2 if self._bar else LINE_S)
         self._drawn = False
 
+    def is_due(self) -> bool:
+        """Whether it is time to draw the bar again, or to say a line."""
+        return time.monotonic() >= self._next
+
     def show(self, connection: Any) -> None:
-        """Draw the bar again, or say a line, when it is time."""
+        """Draw the bar again, or say a line."""
         now = time.monotonic()
-        if now < self._next:
-            return
         self._next = now + (BAR_S if self._bar else LINE_S)
         row = reads_runs.by_number(connection, self._run.id)
         if row is None:
@@ -117,11 +120,9 @@ def decision(database: Database, command: int, now: int) -> dict[str, Any] | Non
     """What the scheduler made of a request: its result, or None when none answered within 5 s. Raises Refused."""
     deadline = time.monotonic() + PATIENCE_S
     pause = FIRST_PAUSE_S
-    with database.read() as connection:
-        lives = scheduler_lives(connection, now)
+    lives = look(database, lambda connection: scheduler_lives(connection, now))
     while True:
-        with database.read() as connection:
-            row = reads.command_row(connection, command)
+        row = look(database, lambda connection: reads.command_row(connection, command))
         if row is not None and row.state != CommandState.NEW:
             result = json.loads(row.result or "{}")
             if row.state == CommandState.REFUSED:

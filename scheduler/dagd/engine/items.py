@@ -7,6 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+from dagd.decide.mapping import source_length
 from dagd.decide.state import RunView, TaskState
 from dagd.model.specs import ExpandSpec, MapSource
 from dagd.runtime.xcom import split_items
@@ -51,10 +52,7 @@ class Items(ABC):
     def items(self, rows: Any, run: RunView, expand: ExpandSpec, pos: int) -> tuple[dict[str, str | None], list[int]]:
         """The items of index `pos` by argument name (None: the process has the literal), and the source lengths."""
         lists = [self._items_of(rows, run, source) for source in expand.sources]
-        sizes = [
-            source.count if values is None else len(values)
-            for source, values in zip(expand.sources, lists, strict=True)
-        ]
+        sizes = [source_length(run, source) for source in expand.sources]
         found: dict[str, str | None] = {}
         rest = pos
         for at in range(len(sizes) - 1, -1, -1):

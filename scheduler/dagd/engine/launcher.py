@@ -142,6 +142,7 @@ class Launcher:
                 "started_at": run.started_at,
                 "conf": conf,
                 "partition": run.partition,
+                "timezone": run.graph.spec.timezone,
                 "params": merge_params(run.graph.spec.params, conf),
                 "events": facts.events_of(read.connection, run.id) if run.kind is RunKind.ASSET else [],
             }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dagd.model.errors import DagdError
+from dagd.runtime.masking import is_sensitive
 from dagd.store import requests
 from dagd.store.database import Database
 from dagd.store.secrets import Sealer
@@ -61,4 +62,7 @@ class Reader(threading.Thread):
             raise DagdError("this try is no longer the current one")
         if frame["kind"] in WRITES:
             return requests.write_for_task(self._database, frame["kind"], frame["args"], place), []
-        return requests.read_for_task(self._database, self._sealer, frame["kind"], frame["args"], place)
+        value, masks = requests.read_for_task(self._database, self._sealer, frame["kind"], frame["args"], place)
+        if frame["kind"] == "variable" and isinstance(value, str) and is_sensitive(frame["args"]["key"]):
+            masks = [value]
+        return value, masks

@@ -67,7 +67,7 @@ def run_scheduler(
 
 
 def tune_collector() -> None:
-    """Frames and plans make many containers and few cycles: look for cycles less often, and never at what start made."""
+    """Frames and plans make many containers and few cycles: look for cycles seldom, and never at what start made."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)

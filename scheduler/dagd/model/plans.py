@@ -281,11 +281,14 @@ class Plan:
 
     def needs_commit(self) -> bool:
         """Whether anything but a bare `started` is to be stored: that alone rides with the next commit."""
-        return any(getattr(self, name) for name in self.__slots__ if name not in {"starts", "launches", "acks", "news", "strays"})
+        return any(getattr(self, name) for name in STORED)
 
     def is_empty(self) -> bool:
         """Whether the turn concluded nothing at all."""
         return not any(getattr(self, name) for name in self.__slots__)
 
+
+# What a plan has to store; the rest is acted on, or rides with the next commit.
+STORED = tuple(name for name in Plan.__slots__ if name not in {"starts", "launches", "acks", "news", "strays"})
 
 Facts = dict[str, Any]

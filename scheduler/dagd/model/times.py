@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import timegm
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -14,7 +15,7 @@ def to_micros(instant: datetime) -> Micros:
     """An aware datetime as microseconds UTC. Raises ValueError for a naive one."""
     if instant.tzinfo is None:
         raise ValueError(f"naive datetime {instant!r}: an instant needs a time zone")
-    return (instant - EPOCH) // timedelta(microseconds=1)
+    return timegm(instant.utctimetuple()) * SECOND + instant.microsecond
 
 
 def from_micros(micros: Micros) -> datetime:
@@ -31,5 +32,5 @@ def iso(micros: Micros | None) -> str | None:
 
 
 def delta_micros(duration: timedelta) -> Micros:
-    """A duration in microseconds."""
-    return duration // timedelta(microseconds=1)
+    """A duration in microseconds; pendulum's durations too, whose own division gives other types."""
+    return round(duration.total_seconds() * SECOND)

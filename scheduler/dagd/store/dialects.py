@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, Table, event, text
@@ -40,7 +41,10 @@ def prepare_sqlite(engine: Engine, busy_timeout_s: float) -> None:
         write = connection.get_execution_options().get("dagd_write", False)
         driver = connection.connection.dbapi_connection
         assert driver is not None
-        driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        except sqlite3.OperationalError as error:
+            raise OperationalError("BEGIN", None, error) from error
 
 
 def insert_ignore(connection: Connection, table: Table) -> Any:

@@ -9,7 +9,7 @@ import string
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, and_, delete, insert, or_, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from dagd.authoring.params import merge_params
@@ -127,7 +127,7 @@ def read_for_task(
             return _xcom(connection, args, place), []
         if kind == "variable":
             value = connection.execute(select(variable.c.value).where(variable.c.key == args["key"])).scalar()
-            return value, [] if value is None else [value]
+            return value, []
         if kind == "connection":
             sealed = connection.execute(
                 select(connection_table.c.sealed).where(connection_table.c.id == args["id"])
@@ -136,6 +136,8 @@ def read_for_task(
                 return None, []
             body = json.loads(sealer.unseal(sealed))
             return body, _secrets_of(body)
+        if kind == "previous_run":
+            return _previous_run(connection, args), []
         if kind == "run_state":
             return _run_state(connection, args, place), []
     raise DagdError(f"unknown request {kind!r}")
@@ -174,6 +176,25 @@ def _xcom(connection: Connection, args: dict[str, Any], place: tuple[int, int, i
         return []
     rows = facts.xcom_values(connection, run, number, args.get("key") or "return_value")
     return [[row.map_index, row.body, row.file] for row in rows]
+
+
+def _previous_run(connection: Connection, args: dict[str, Any]) -> dict[str, Any] | None:
+    """The run before the one of `run_id` in its DAG's order (in `state`, when one is named), or None."""
+    dag_id = connection.execute(select(dag.c.id).where(dag.c.name == args["dag_id"])).scalar()
+    own = connection.execute(
+        select(dag_run.c.due_at, dag_run.c.id).where(dag_run.c.dag_id == dag_id, dag_run.c.run_id == args["run_id"])
+    ).first()
+    if own is None:
+        return None
+    earlier = or_(dag_run.c.due_at < own.due_at, and_(dag_run.c.due_at == own.due_at, dag_run.c.id < own.id))
+    statement = select(dag_run).where(dag_run.c.dag_id == dag_id, earlier)
+    if args.get("state"):
+        statement = statement.where(dag_run.c.state == int(RunState[str(args["state"]).upper()]))
+    row = connection.execute(statement.order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc()).limit(1)).first()
+    if row is None:
+        return None
+    names = ("run_id", "logical_at", "interval_start", "interval_end", "started_at", "ended_at")
+    return {name: getattr(row, name) for name in names}
 
 
 def _run_state(connection: Connection, args: dict[str, Any], place: tuple[int, int, int]) -> Any:
