@@ -69,7 +69,7 @@ fmt: $(VENV)/.test-stamp  ## fix what can be fixed: imports, simple lint, format
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.test-stamp  ## measure throughput, latency and memory
-	@$(BIN)/python -m pytest -m benchmark -s --timeout=1800 tests/benchmark $(ARGS)
+	@$(BIN)/python -m tests.benchmark.bench $(ARGS)
 
 chaos: $(VENV)/.test-stamp  ## kill, stop and starve real processes
 	@$(BIN)/python -m pytest -m chaos --timeout=1800 tests/chaos $(ARGS)

@@ -131,6 +131,44 @@ class Daemon:
         self.database.close()
 
 
+def add_history(database: Database, tasks: int) -> None:
+    """Finished runs of 1,000 tasks each, as if they had run long ago."""
+    with database.write() as connection:
+        dag = connection.execute(text("SELECT id, current_version FROM dag WHERE name = 'warm_fan'")).one()
+        for number in range(1, tasks // 1000 + 1):
+            connection.execute(
+                text(
+                    "INSERT INTO dag_run (id, dag_id, run_id, kind, state, version_id, due_at, conf, created_at,"
+                    " started_at, ended_at) VALUES (:id, :dag, :name, 1, 10, :version, :id, '{}', 1, 1, 2)"
+                ),
+                {"id": number, "dag": dag.id, "name": f"old-{number}", "version": dag.current_version},
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO attempt (run_id, task_no, map_index, try_no, token, leg, state, queued_at, started_at,"
+                    " ended_at, charged) VALUES (:run, :task, -1, 1, :token, 1, 10, 1, 1, 2, 0)"
+                ),
+                [{"run": number, "task": task, "token": f"old-{number}-{task}"} for task in range(1, 1001)],
+            )
+
+
+def compare_history(tasks: int, repeat: int) -> dict[str, Any]:
+    """Scheduler CPU per task of the warm fan, before and after a long history."""
+    with tempfile.TemporaryDirectory() as name:
+        daemon = Daemon(Path(name), None, 32)
+        try:
+            daemon.run("warm_fan")
+            before = [daemon.run("warm_fan") for _ in range(repeat)]
+            add_history(daemon.database, tasks)
+            daemon.run("warm_fan")
+            after = [daemon.run("warm_fan") for _ in range(repeat)]
+        finally:
+            daemon.stop()
+    key = "scheduler_cpu_ms_per_task"
+    medians = [statistics.median(one[key] for one in runs) for runs in (before, after)]
+    return {"history": tasks, "cpu_ms_before": medians[0], "cpu_ms_after": medians[1], "ratio": medians[1] / medians[0]}
+
+
 def run_all(slots: int, url: str | None, shapes: list[str], repeat: int) -> dict[str, Any]:
     """Every shape, `repeat` times; the medians."""
     with tempfile.TemporaryDirectory() as name:
@@ -152,6 +190,7 @@ def main() -> None:
     parser.add_argument("--database", default=None)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--shapes", default="warm_fan,warm_chain,fork_fan,fork_chain")
+    parser.add_argument("--history", type=int, default=0, help="also compare with so many finished tasks")
     options = parser.parse_args()
     figures = run_all(options.slots, options.database, options.shapes.split(","), options.repeat)
     with tempfile.TemporaryDirectory() as name:
@@ -167,7 +206,10 @@ def main() -> None:
         ratios["fork fan / bare fork+wait"] = figures["fork_fan"]["tasks_per_s"] / limits["bare_forks_per_s"]
     if "warm_chain" in figures:
         ratios["warm hop / ceiling hop"] = figures["warm_chain"]["hop_ms_p50"] / limits["ceiling_chain"]["hop_ms_p50"]
-    print(json.dumps({"figures": figures, "limits": limits, "ratios": ratios}, indent=2))
+    answer: dict[str, Any] = {"figures": figures, "limits": limits, "ratios": ratios}
+    if options.history:
+        answer["history"] = compare_history(options.history, options.repeat)
+    print(json.dumps(answer, indent=2))
 
 
 if __name__ == "__main__":

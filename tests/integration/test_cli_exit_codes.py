@@ -152,7 +152,8 @@ PLACES = [
     "deadlines ack X", "audit list X", "audit list --action X", "schedules preview X",
     "schedules preview @daily --tz X",
     "schedules preview @daily --after X", "schedules preview @daily --dst X", "config get X", "db clean --before X -y",
-    "runs list --tz X", "why X", "why sales/X", "X", "dags X", "tasks list sales/X", "runs show sales/X", "tasks show sales/m-1/X",
+    "runs list --tz X", "why X", "why sales/X", "X", "dags X", "tasks list sales/X", "runs show sales/X",
+    "tasks show sales/m-1/X",
 ]  # fmt: skip
 
 

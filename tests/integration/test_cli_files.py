@@ -32,7 +32,11 @@ sales()
 
 @dag(schedule=None)
 def other():
-    pass
+    @task
+    def rest():
+        pass
+
+    rest()
 
 other()
 """
@@ -70,9 +74,11 @@ PREVIEWS: list[tuple[str, list[str], list[str]]] = [
     ("0 2 * * *", ["--tz", "Europe/Berlin", "--after", "2026-10-24T12:00:00"],
      ["2026-10-25T02:00:00+02:00", "2026-10-26T02:00:00+01:00"]),
     ("@daily", ["--after", "2026-02-28T00:00:00Z"], ["2026-03-01T00:00:00+00:00", "2026-03-02T00:00:00+00:00"]),
-    ("P1M", ["--start", "2026-01-31", "--after", "2026-01-31"], ["2026-02-28T00:00:00+00:00", "2026-03-31T00:00:00+00:00"]),
+    ("P1M", ["--start", "2026-01-31", "--after", "2026-01-31"],
+     ["2026-02-28T00:00:00+00:00", "2026-03-31T00:00:00+00:00"]),
     ("PT90S", ["--after", "1970-01-01T00:00:00Z"], ["1970-01-01T00:01:30+00:00", "1970-01-01T00:03:00+00:00"]),
-    ("*/30 * * * * *", ["--seconds", "--after", "2026-01-01"], ["2026-01-01T00:00:30+00:00", "2026-01-01T00:01:00+00:00"]),
+    ("*/30 * * * * *", ["--seconds", "--after", "2026-01-01"],
+     ["2026-01-01T00:00:30+00:00", "2026-01-01T00:01:00+00:00"]),
 ]  # fmt: skip
 
 
@@ -147,7 +153,7 @@ def test_a_dag_that_fails_here_is_exit_1_with_its_json(folder: Path) -> None:
     [
         ("dags test nope.py", 3), ("dags test fails.py --task nope", 3), ("dags test fails.py --mock broken", 2),
         ("dags test fails.py --mock broken={", 2), ("dags test fails.py -c []", 4), ("dags test fails.py -c {", 2),
-        ("dags test fails.py --date never", 2), ("dags test .", 2), ("dags next .", 2), ("dags next empty.py", 3),
+        ("dags test fails.py --date never", 2), ("dags test .", 2), ("dags next empty.py", 3),
     ],
 )  # fmt: skip
 def test_a_test_that_cannot_begin_says_why(folder: Path, words: str, code: int) -> None:

@@ -174,3 +174,20 @@ def test_a_hundred_thousand_instances_are_one_expansion_row_until_they_start() -
     driver.drain()
     assert driver.run_state() == "cancelled"
     assert len(driver.rows.attempts) == 12
+
+
+def test_several_indices_that_end_at_once_open_a_gate_once() -> None:
+    inside = INSIDE | {"decides": "branch", "trigger_rule": "all_failed"}
+    tasks = {
+        "a": "",
+        "g.b": {"up": "a"} | inside,
+        "o": {"decides": "branch"},
+        "x": {"up": "g.b o", "trigger_rule": "always"},
+    }
+    driver = Driver(dag(tasks=tasks, groups=(GroupSpec("g", expand=expand(items(2))),)), check_rebuild=True)
+    driver.trigger()
+    driver.finish("a")
+    assert "x" not in driver.states()
+    driver.finish("o", branch=["x"])
+    driver.finish("x")
+    assert driver.states()["x"] == "success"

@@ -54,11 +54,15 @@ def run_place(
     Raises NotFound, BrokenFile, UsageError, InvalidParams.
     """
     path, dag_id = _find(place, settings)
+    had_threads = threads_left() is not None
     folder = _folder_of(path, settings)
     parsed = load_for_test(path, folder, settings["core.default_timezone"])
     spec = _one_dag(parsed, dag_id)
     version = {"id": None, "dag_id": spec.dag_id, "file": path, "folder": folder, "sources": parsed.sources}
-    return _run(spec, load_version(version), date, conf, task_selection, dict(mocks or {}), clock, debug)
+    loaded = load_version(version)
+    if had_threads:
+        loaded.fork_unsafe = None  # they are of the process that asked (a test runner), not of the file
+    return _run(spec, loaded, date, conf, task_selection, dict(mocks or {}), clock, debug)
 
 
 def run_made_dag(
@@ -67,7 +71,7 @@ def run_made_dag(
 ) -> Shown:  # fmt: skip
     """`DAG.test()`: run a DAG object of this process. Raises what `run_place` raises."""
     spec = compile_dag(dag, file=os.path.basename(dag.file))
-    loaded = LoadedDag(dag, None, dag.file, dag.folder, {}, threads_left())
+    loaded = LoadedDag(dag, None, dag.file, dag.folder, {})
     return _run(spec, loaded, date, conf, task_selection, dict(mocks or {}), clock, debug)
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import time
+import warnings
 from typing import Any, NoReturn, Protocol
 
 from dagd.agent.kill import await_deaths, kill_tree, terminate_group
@@ -47,7 +48,9 @@ def run_forked(
     ours, theirs = socket.socketpair()
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    pid = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # threads of a notebook or test runner
+        pid = os.fork()
     if pid == 0:
         ours.close()
         _body(loaded, payload, theirs)
