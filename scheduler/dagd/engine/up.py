@@ -45,15 +45,20 @@ def environment(settings: Settings) -> dict[str, str]:
     return told
 
 
-def migrate_first(settings: Settings) -> str:
-    """Bring the database up to date in a process of its own, so that this one stays small; returns what it says."""
-    done = subprocess.run(
+def begin_migration(settings: Settings) -> subprocess.Popen[str]:
+    """Bring the database up to date in a process of its own, so that this one stays small."""
+    return subprocess.Popen(
         [sys.executable, "-P", "-m", "dagd.engine.migration"], env=environment(settings), text=True,
         stdout=subprocess.PIPE,
     )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    return done.stdout.strip()
+
+
+def end_migration(migration: subprocess.Popen[str]) -> str:
+    """What the migration says of the database. Ends this process when it failed: its words are on the terminal."""
+    said, _ = migration.communicate()
+    if migration.returncode:
+        raise SystemExit(migration.returncode)
+    return said.strip()
 
 
 def start_part(part: Part, settings: Settings) -> int:
@@ -104,10 +109,15 @@ class Up:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.ask_stop)
         signal.signal(signal.SIGCHLD, lambda *_: os.write(self.wake_write, b"."))
-        database = migrate_first(self.settings)
+        migration = begin_migration(self.settings)
+        ensure_agent(self.settings, self.settings["agent.slots"])
+        try:
+            database = end_migration(migration)
+        except SystemExit:
+            stop_agent(self.settings.home)
+            raise
         place = str(self.settings.project or self.settings.home).replace(os.path.expanduser("~"), "~", 1)
         say(f"dagd {RELEASE}  project {place}  db {database}")
-        ensure_agent(self.settings, self.settings["agent.slots"])
         waiting = {start_part(part, self.settings): part for part in self.parts}
         self._greet(self._wait_ready(waiting))
         self._watch()

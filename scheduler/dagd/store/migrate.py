@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 
 from dagd.model.errors import SchemaMismatch, Unreachable
 from dagd.store.database import Database, unreachable
+from dagd.store.schema import metadata
 
 HEAD = "0001"
 SHARDS = 64
@@ -50,10 +51,7 @@ def check_schema(database: Database) -> None:
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Migrate to HEAD in one transaction; returns the revisions before and after. Raises SchemaMismatch."""
-    from alembic import command
-    from alembic.config import Config
-
+    """Bring a database to HEAD in one transaction; returns the revisions before and after. Raises SchemaMismatch."""
     with database.write() as connection:
         if not database.is_sqlite:
             connection.execute(text("SELECT pg_advisory_xact_lock(20261125)"))
@@ -62,12 +60,30 @@ def migrate(database: Database) -> tuple[str | None, str]:
             return before, HEAD
         if before is not None and before > HEAD:
             raise SchemaMismatch(f"the database is at schema {before}, newer than {HEAD} of this release")
-        config = Config()
-        config.set_main_option("script_location", str(migrations_folder()))
-        config.attributes["connection"] = connection
-        command.upgrade(config, HEAD)
+        if before is None:
+            create(connection)
+        else:
+            upgrade(connection)
         _seed(connection)
     return before, HEAD
+
+
+def create(connection: Connection) -> None:
+    """All tables of HEAD at once. A test holds that this equals `upgrade` from nothing; it spares importing Alembic."""
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that the database lacks, in the caller's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["connection"] = connection
+    command.upgrade(config, HEAD)
 
 
 def _seed(connection: Connection) -> None:
