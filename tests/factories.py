@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dagd.model.plans import End, Enqueue, InstanceKey, NewRun
-from dagd.model.specs import DagSpec, TaskSpec
+from dagd.model.specs import AssetSpec, DagSpec, TaskSpec
 from dagd.model.states import RunKind
 from dagd.store import shards, transitions, versions
 from dagd.store.database import Connection, Database, open_database
@@ -22,6 +22,11 @@ def task(task_id: str, *upstreams: str, **more: Any) -> TaskSpec:
 def spec(dag_id: str = "sales", *tasks: TaskSpec, **more: Any) -> DagSpec:
     """A DAG; one task `load` when none is given."""
     return replace(DagSpec(dag_id, f"{dag_id}.py", tasks or (task("load"),)), **more)
+
+
+def asset(key: str, **more: Any) -> AssetSpec:
+    """An asset that a DAG names."""
+    return AssetSpec(key, **more)
 
 
 def opened(url: str) -> Database:

@@ -209,3 +209,47 @@ def test_a_paused_dag_starts_nothing_until_it_is_unpaused(living: Home) -> None:
     assert run_of(living, f"told/{made['run_id']}")["state"] == "queued"
     assert living.run("dags", "unpause", "told").returncode == 0
     assert end(living, f"told/{made['run_id']}")["state"] == "success"
+
+
+PINNED = """
+    import threading
+    from pathlib import Path
+    from dagd import DAG, task
+
+    with DAG("pinned", schedule=None, pin={pin!r}):
+        @task
+        def first():
+            while not Path({gate!r}).exists():
+                threading.Event().wait(0.05)
+
+        @task
+        def {second}():
+            return {second!r}
+
+        first() >> {second}()
+"""
+
+
+def edited_run(home: Home, pin: str) -> dict[str, str]:
+    """A run whose DAG's second task is renamed while its first one runs."""
+    gate = Path(home.folder, "gate")
+    home.write("pinned.py", PINNED.format(pin=pin, gate=str(gate), second="old"))
+    home.up()
+    wait_for(lambda: home.knows("pinned"))
+    home.run("trigger", "pinned")
+    wait_for(lambda: states(home, "pinned/latest")["first"] == "running")
+    home.write("pinned.py", PINNED.format(pin=pin, gate=str(gate), second="new"))
+    wait_for(lambda: home.json("dags", "list")[0]["version"] == 2)
+    if pin == "latest":
+        wait_for(lambda: run_of(home, "pinned/latest")["version"] == 2)
+    gate.touch()
+    assert end(home, "pinned/latest")["state"] == "success"
+    return states(home, "pinned/latest")
+
+
+def test_l5_a_run_keeps_the_version_that_it_was_created_with(home: Home) -> None:
+    assert edited_run(home, "version") == {"first": "success", "old": "success"}
+
+
+def test_l5_under_pin_latest_a_task_that_the_new_version_lacks_is_removed(home: Home) -> None:
+    assert edited_run(home, "latest") == {"first": "success", "new": "success", "old": "removed"}

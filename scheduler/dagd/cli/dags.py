@@ -59,7 +59,8 @@ def list_dags(out: Output, tags: tuple[str, ...], paused: bool | None, limit: in
     """DAGs with schedule, next slot and last run."""
     with opened() as database, database.read() as connection:
         errors = {row.file: row for row in reads.import_errors(connection)}
-        rows = [dag_json(row, errors) for row in reads.dags(connection)]
+        active = reads.active_counts(connection)
+        rows = [dag_json(row, errors, active) for row in reads.dags(connection)]
     rows = [row for row in rows if set(tags) <= set(row["tags"]) and paused in (None, row["paused"])]
     rows = rows[:limit]
     shown = rows if out.is_machine and out.format != "plain" else [for_table(row) for row in rows]
@@ -94,7 +95,11 @@ def show_dag(out: Output, dag: str) -> None:
         stored = refs.find_dag(connection, refs.parse(dag).dag)
         row = reads.dags(connection, stored.name)[0]
         errors = {one.file: one for one in reads.import_errors(connection)}
-        shown = dag_json(row, errors) | details(row) | {"listens_to": reads.subscribed(connection, row.id)}
+        shown = (
+            dag_json(row, errors, reads.active_counts(connection))
+            | details(row)
+            | {"listens_to": reads.subscribed(connection, row.id)}
+        )
     if out.is_machine:
         out.record(shown, name="dag_id")
         return

@@ -15,6 +15,7 @@ from dagd.decide.rules import Verdict
 from dagd.decide.state import READY, RESUMING, RETRYING, WAITING, DagState, RunView, State, TaskState
 from dagd.decide.turn import Turn
 from dagd.engine import loader
+from dagd.model.specs import TaskSpec
 from dagd.model.states import AttemptState, Charge, RunState
 from dagd.model.times import iso
 from dagd.store import facts
@@ -29,6 +30,7 @@ class Stored(NamedTuple):
 
     view: RunView
     attempts: dict[tuple[int, int], list[Any]]
+    gone: dict[int, str]  # tasks with rows that the run's version lacks (it moved to a newer one): number -> id
 
 
 def load(connection: Any, graphs: loader.Graphs, dag: Any, run: Any) -> Stored:
@@ -44,7 +46,9 @@ def load(connection: Any, graphs: loader.Graphs, dag: Any, run: Any) -> Stored:
     attempts: dict[tuple[int, int], list[Any]] = defaultdict(list)
     for row in rows:
         attempts[(row.task_no, row.map_index)].append(row)
-    return Stored(view, attempts)
+    numbers = {no for no, _ in attempts if no not in view.graph.by_no}
+    names = {no: name for name, no in facts.task_numbers(connection, dag.id).items()} if numbers else {}
+    return Stored(view, attempts, {no: names[no] for no in sorted(numbers)})
 
 
 def _look_at_past(connection: Any, graphs: loader.Graphs, dag: Any, view: RunView) -> None:
@@ -70,6 +74,17 @@ def task_rows(stored: Stored, *, only: int | None = None, expand: bool = False) 
     for i in stored.view.graph.in_order():
         if only is None or only == i:
             found += _rows_of(stored, stored.view.tasks[i], expand=expand)
+    return found if only is not None else found + _gone_rows(stored)
+
+
+def _gone_rows(stored: Stored) -> list[Row]:
+    """The instances that a run kept of tasks which its version lacks."""
+    found: list[Row] = []
+    for (no, index), rows in sorted(stored.attempts.items()):
+        if no in stored.gone:
+            last = next((one for one in rows if one.try_no == 0), rows[-1])
+            row = _base(TaskSpec(stored.gone[no], "removed"), index, A(last.state).word)
+            found.append({**row, **what_happened(last), "try": last.try_no})
     return found
 
 
@@ -89,7 +104,7 @@ def _rows_of(stored: Stored, task: TaskState, *, expand: bool) -> list[Row]:
 
 def _many(stored: Stored, task: TaskState, word: str, count: int) -> Row:
     settled = next((row for row in stored.attempts.get((task.no, -1), ()) if row.try_no == 0), None)
-    row = _base(task, None, word)
+    row = _base(task.spec, None, word)
     row["count"] = count
     if settled is not None:
         row["reason"], row["ended_at"] = settled.reason, iso(settled.ended_at)
@@ -114,8 +129,7 @@ def _may_start(run: RunView, task: TaskState, pos: int) -> bool:
     return flow.verdict_of(run, task) is Verdict.RUN
 
 
-def _base(task: TaskState, index: int | None, word: str) -> Row:
-    spec = task.spec
+def _base(spec: TaskSpec, index: int | None, word: str) -> Row:
     return {
         "task_id": spec.task_id, "map_index": index, "state": word, "try": 0, "max_tries": spec.retries + 1,
         "isolation": spec.isolation, "pool": spec.pool, "queued_at": None, "started_at": None, "ended_at": None,
@@ -127,7 +141,7 @@ def _base(task: TaskState, index: int | None, word: str) -> Row:
 def instance_row(stored: Stored, task: TaskState, pos: int, index: int) -> Row:
     """One instance: its state, and what its last try (or the row that settled it) says."""
     word = state_word(stored.view, task, pos)
-    row = _base(task, index, word)
+    row = _base(task.spec, index, word)
     rows = stored.attempts.get((task.no, index)) or []
     tries = [one for one in rows if one.try_no > 0]
     row["try"] = max((one.try_no for one in tries if has_started(one)), default=0)

@@ -13,8 +13,8 @@ from dagd.model.times import iso
 Row = dict[str, Any]
 
 
-def dag_json(row: Any, errors: dict[str, Any]) -> Row:
-    """One DAG of `dags list`. `errors` are the import errors by file."""
+def dag_json(row: Any, errors: dict[str, Any], active: dict[int, int]) -> Row:
+    """One DAG of `dags list`. `errors` are the import errors by file, `active` the runs that have not ended by DAG."""
     spec = json.loads(row.spec) if row.spec else {}
     last = None
     if row.last_run_id is not None:
@@ -23,7 +23,7 @@ def dag_json(row: Any, errors: dict[str, Any]) -> Row:
     return {
         "dag_id": row.name, "paused": bool(row.paused), "schedule": spec.get("schedule_text"),
         "timezone": spec.get("timezone"), "next_due": None if row.missing_since is not None else iso(row.next_due),
-        "last_run": last, "active_runs": row.active_runs, "file": row.file, "version": row.number,
+        "last_run": last, "active_runs": active.get(row.id, 0), "file": row.file, "version": row.number,
         "tags": spec.get("tags", []), "owner": spec.get("owner"), "error": dag_error(row, errors),
         "description": spec.get("description"),
     }  # fmt: skip

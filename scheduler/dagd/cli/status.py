@@ -114,7 +114,8 @@ def status(out: Output) -> None:
 
 def _counts(connection: Any) -> Row:
     errors = {row.file: row for row in reads.import_errors(connection)}
-    dags = [dag_json(row, errors) for row in reads.dags(connection)]
+    active = reads.active_counts(connection)
+    dags = [dag_json(row, errors, active) for row in reads.dags(connection)]
     runs = {RunState(code).word: count for code, count in reads.run_counts(connection).items()}
     tries = {AttemptState(code).word: count for code, count in reads.live_counts(connection).items()}
     missed = reads.deadlines(connection, state=int(DeadlineState.MISSED))

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagd.decide import admission, commands, deadlines, flow, publish, results, runs, stops
+from dagd.decide import admission, commands, deadlines, flow, pins, publish, results, runs, stops
 from dagd.decide.state import RunView, State, Timer
 from dagd.decide.turn import Turn
 from dagd.model.plans import Plan
@@ -29,6 +29,7 @@ class Inputs:
     pools: list[tuple[str, int, int]] = field(default_factory=list)
     capacity: int | None = None
     rebuilt: list[RunView] = field(default_factory=list)
+    repins: list[int] = field(default_factory=list)  # DAGs whose runs follow their newest version; a turn of their own
 
     def is_empty(self) -> bool:
         """Whether nothing came in (timers may still be due)."""
@@ -48,7 +49,9 @@ def decide(state: State, inputs: Inputs, now: int, seed: int) -> Plan:
         results.report_result(turn, result)
     for request in inputs.commands:
         commands.apply(turn, request)
-    if turn.plan.reloads:
+    for dag_id in inputs.repins:
+        pins.repin(turn, state.dags[dag_id])
+    if turn.plan.reloads or inputs.repins:
         return turn.plan
     looked_at = _take_changes(turn, inputs)
     for timer in state.due_timers(now):

@@ -184,6 +184,9 @@ class Loop:
         for request in apart:
             if not self.scheduler.turn(Inputs(commands=[request])):
                 return
+        behind = self.scheduler.dags_with_runs_behind([dag_id for dag_id, _ in inputs.dag_changes])
+        if behind:
+            self.scheduler.turn(Inputs(repins=behind))
 
     def _keep_seat(self, now: int) -> None:
         scheduler = self.scheduler

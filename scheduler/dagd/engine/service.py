@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dagd.decide.core import Inputs, decide
+from dagd.decide.pins import is_behind
 from dagd.decide.state import State
 from dagd.engine import loader
 from dagd.engine.callbacks import Callbacks
@@ -253,6 +254,11 @@ class Scheduler:
                 )
             )  # fmt: skip
         self.launcher.launch(self.state, self.executor, again)
+
+    def dags_with_runs_behind(self, dag_ids: list[int]) -> list[int]:
+        """Those DAGs of which a run is to move to a newer version."""
+        dags = [self.state.dags[dag_id] for dag_id in dag_ids if dag_id in self.state.dags]
+        return [dag.id for dag in dags if any(is_behind(dag, self.state.runs[run]) for run in dag.order)]
 
     def ring_others(self) -> None:
         """Tell the other schedulers of this home to look."""

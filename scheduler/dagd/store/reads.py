@@ -43,30 +43,38 @@ def dag_row(connection: Connection, name: str) -> AnyRow | None:
 
 
 def dags(connection: Connection, name: str | None = None) -> list[AnyRow]:
-    """Every DAG (or one) by name, with `number` and `spec` of its version, its last run (`last_*`) in its own order,
-    and how many of its runs have not ended (`active_runs`)."""
+    """Every DAG (or one) by name, with `number` and `spec` of its version and its last run (`last_*`) in its order."""
     newest = (
-        select(dag_run.c.id).where(dag_run.c.dag_id == dag.c.id).order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc())
-        .limit(1).correlate(dag).scalar_subquery()
-    )  # fmt: skip
-    active = (
-        select(func.count()).select_from(dag_run).where(dag_run.c.dag_id == dag.c.id, dag_run.c.state < ACTIVE_BELOW)
-        .correlate(dag).scalar_subquery()
-    )  # fmt: skip
+        select(dag_run.c.id)
+        .where(dag_run.c.dag_id == dag.c.id)
+        .order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc())
+        .limit(1)
+        .correlate(dag)
+        .scalar_subquery()
+    )
     last = dag_run.alias("last")
     statement = (
         select(
-            dag, dag_version.c.number, dag_version.c.spec, active.label("active_runs"),
-            last.c.run_id.label("last_run_id"), last.c.state.label("last_state"),
+            dag,
+            dag_version.c.number,
+            dag_version.c.spec,
+            last.c.run_id.label("last_run_id"),
+            last.c.state.label("last_state"),
             last.c.logical_at.label("last_logical_at"),
         )
         .outerjoin(dag_version, dag_version.c.id == dag.c.current_version)
         .outerjoin(last, last.c.id == newest)
         .order_by(dag.c.name)
-    )  # fmt: skip
+    )
     if name is not None:
         statement = statement.where(dag.c.name == name)
     return list(connection.execute(statement))
+
+
+def active_counts(connection: Connection) -> dict[int, int]:
+    """How many runs of each DAG have not ended."""
+    live = select(dag_run.c.dag_id, func.count()).where(dag_run.c.state < ACTIVE_BELOW).group_by(dag_run.c.dag_id)
+    return {row[0]: row[1] for row in connection.execute(live)}
 
 
 def import_errors(connection: Connection) -> list[AnyRow]:
@@ -129,7 +137,8 @@ def run_counts(connection: Connection) -> dict[int, int]:
 
 def active_runs(connection: Connection) -> list[AnyRow]:
     """Every run that has not ended, of any DAG."""
-    return list(connection.execute(select(dag_run).where(dag_run.c.state < ACTIVE_BELOW).order_by(dag_run.c.id)))
+    rows = connection.execute(select(dag_run).where(dag_run.c.state < ACTIVE_BELOW))
+    return sorted(rows, key=lambda row: int(row.id))
 
 
 def dag_rows(connection: Connection) -> dict[int, AnyRow]:

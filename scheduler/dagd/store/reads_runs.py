@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from dagd.model.states import AttemptState, RunState
 from dagd.store.facts import chunks
@@ -28,8 +28,10 @@ def newest_first(
     connection: Connection, *, dag_id: int | None = None, states: Sequence[int] = (), kinds: Sequence[int] = (),
     since: int | None = None, until: int | None = None, key: str | None = None, limit: int | None = None,
 ) -> Iterator[AnyRow]:  # fmt: skip
-    """Runs in the reverse of their DAGs' order, read in pages so that a million of them fit into memory."""
-    statement = _runs().order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc())
+    """Runs, the newest first: those of one DAG in the reverse of its order, those of all DAGs by their creation.
+
+    They are streamed, so that a million of them need no memory; the connection may be asked other things meanwhile.
+    """
     conditions = {
         "dag": dag_run.c.dag_id == dag_id if dag_id is not None else None,
         "states": dag_run.c.state.in_(states) if states else None,
@@ -38,22 +40,10 @@ def newest_first(
         "until": dag_run.c.due_at < until if until is not None else None,
         "key": dag_run.c.request_key == key if key is not None else None,
     }
-    statement = statement.where(*(one for one in conditions.values() if one is not None))
-    left = limit
-    after: tuple[int, int] | None = None
-    while left is None or left > 0:
-        page = PAGE if left is None else min(PAGE, left)
-        part = statement
-        if after is not None:
-            part = part.where(
-                or_(dag_run.c.due_at < after[0], and_(dag_run.c.due_at == after[0], dag_run.c.id < after[1]))
-            )
-        rows = list(connection.execute(part.limit(page)))
-        yield from rows
-        if len(rows) < page:
-            return
-        after = (rows[-1].due_at, rows[-1].id)
-        left = None if left is None else left - len(rows)
+    statement = _runs().where(*(one for one in conditions.values() if one is not None)).limit(limit)
+    if dag_id is not None:
+        statement = statement.order_by(dag_run.c.due_at.desc())
+    yield from connection.execution_options(yield_per=PAGE).execute(statement.order_by(dag_run.c.id.desc()))
 
 
 def by_number(connection: Connection, run: int) -> AnyRow | None:

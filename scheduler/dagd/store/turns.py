@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, text, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, text, update
 
 from dagd.model.errors import Doubt, Fenced
 from dagd.model.plans import EVERY_INDEX, AssetEventRow, NextDue, Plan, Supersede
@@ -137,10 +137,11 @@ def _write_values(connection: Connection, plan: Plan) -> None:
 
 
 def _write_assets(connection: Connection, plan: Plan, now: int) -> None:
-    for dag_id, keys in plan.subscriptions:
-        _subscribe(connection, dag_id, keys, now)
-    if plan.asset_events:
-        _publish(connection, plan.asset_events)
+    if plan.subscriptions or plan.asset_events:
+        ids = _lock_assets(connection, plan)
+        for dag_id, keys in plan.subscriptions:
+            _subscribe(connection, dag_id, {ids[key] for key in keys}, now)
+        _publish(connection, plan.asset_events, ids)
     for dag_id, run_id, events in plan.consumed:
         statement = (
             update(asset_delivery)
@@ -164,17 +165,23 @@ def asset_ids(connection: Connection, keys: set[str]) -> dict[str, int]:
     return dict(rows.all())
 
 
-def _publish(connection: Connection, rows: list[AssetEventRow]) -> None:
-    """Insert events, and one open delivery for each subscriber, paused ones too.
-
-    The asset rows are locked in id order: an event is either before or after a subscription, never in between.
-    """
-    ids = asset_ids(connection, {row.asset for row in rows})
+def _lock_assets(connection: Connection, plan: Plan) -> dict[str, int]:
+    """The ids of a turn's assets. Their rows are locked once, in id order: an event is either before or after a
+    subscription, never in between, and no two schedulers wait for each other."""
+    subscribed = {key for _, keys in plan.subscriptions for key in keys}
+    ids = asset_ids(connection, subscribed.union(row.asset for row in plan.asset_events))
     if connection.dialect.name != "sqlite":
-        connection.execute(
-            select(asset.c.id).where(asset.c.id.in_(ids.values())).order_by(asset.c.id).with_for_update(read=True)
-        )
-    for row in rows:
+        own = asset_sub.c.dag_id.in_([dag_id for dag_id, _ in plan.subscriptions])
+        left = select(asset_sub.c.asset_id).where(own)  # a DAG that stops listening locks what it leaves, too
+        rows = select(asset.c.id).where(or_(asset.c.id.in_(ids.values()), asset.c.id.in_(left))).order_by(asset.c.id)
+        connection.execute(rows.with_for_update(read=not plan.subscriptions))
+    return ids
+
+
+def _publish(connection: Connection, rows: list[AssetEventRow], ids: dict[str, int]) -> None:
+    """Insert events, and one open delivery for each subscriber, paused ones too. In the order of their unique key: two
+    that report the same events must not wait for each other."""
+    for row in sorted(rows, key=lambda row: (row.source_key, row.asset, row.partition, row.kind)):
         inserted = connection.execute(
             dialects.insert_ignore(connection, asset_event).values(
                 id=row.id, asset_id=ids[row.asset], partition_key=row.partition, kind=row.kind, dag_id=row.dag,
@@ -194,15 +201,9 @@ DELIVER = text(
 )
 
 
-def _subscribe(connection: Connection, dag_id: int, keys: tuple[str, ...], now: int) -> None:
+def _subscribe(connection: Connection, dag_id: int, wanted: set[int], now: int) -> None:
     """A DAG listens to exactly these assets from now on; open deliveries of others are dropped."""
-    ids = asset_ids(connection, set(keys))
-    if connection.dialect.name != "sqlite":
-        connection.execute(
-            select(asset.c.id).where(asset.c.id.in_(ids.values())).order_by(asset.c.id).with_for_update()
-        )
     present = set(connection.execute(select(asset_sub.c.asset_id).where(asset_sub.c.dag_id == dag_id)).scalars())
-    wanted = set(ids.values())
     if present - wanted:
         gone = present - wanted
         connection.execute(delete(asset_sub).where(asset_sub.c.dag_id == dag_id, asset_sub.c.asset_id.in_(gone)))
