@@ -267,3 +267,24 @@ def test_a_locked_database_is_exit_5_after_the_wait(
     assert done.exit_code == 5
     assert "locked" in done.stderr
     assert world.run("trigger", "sales").exit_code == 0
+
+
+def test_a_database_that_is_locked_for_a_moment_is_waited_for(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(sqlite_url, tmp_path, monkeypatch)
+    monkeypatch.setenv("DAGD_DATABASE__BUSY_TIMEOUT_S", "20")
+    held, answers = threading.Event(), []
+
+    def ask() -> None:
+        held.wait()
+        answers.append(world.run("trigger", "sales", "--run-id", "late").exit_code)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    with world.write():
+        held.set()
+        thread.join(0.5)
+        assert answers == []
+    thread.join()
+    assert answers == [0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +190,20 @@ def test_help_and_version_import_no_database(folder: Path) -> None:
     assert run("--help").exit_code == 0
     assert run("version").stdout.startswith("dagd ")
     assert run("--version").stdout.startswith("dagd ")
+
+
+LIGHT = "import sys, dagd.cli.main; print([m for m in sys.modules if m.startswith('dagd.') and m != 'dagd.cli'])"
+LIST = "import sys, dagd.cli.dags; print(sorted({m.split('.')[0] for m in sys.modules}))"
+HEAVY = {"alembic", "croniter", "pendulum", "apscheduler", "jsonschema", "psycopg", "jinja2", "nacl"}
+
+
+def modules(code: str) -> list[str]:
+    """What a fresh Python has imported after `code`."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return list(ast.literal_eval(done.stdout))
+
+
+def test_help_imports_click_alone_and_a_list_nothing_heavy_but_the_database() -> None:
+    assert modules(LIGHT) == ["dagd.cli.main"]
+    assert "sqlalchemy" not in modules(LIGHT.replace("'dagd.'", "'sqlalchemy'"))
+    assert not HEAVY & set(modules(LIST))

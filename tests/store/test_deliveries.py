@@ -235,6 +235,25 @@ def test_s7_an_event_is_before_or_after_a_subscription_never_in_between(database
         assert open_of(connection) == []
 
 
+def test_s7_a_dag_that_stops_to_listen_waits_for_who_publishes(database: Database) -> None:
+    with database.write() as connection:
+        one = listener(connection, "one", "a")
+
+    def leave() -> None:
+        with database.write() as connection:
+            write(connection, subscriptions=[(one, ())])
+
+    leaving = threading.Thread(target=leave)
+    with database.write() as connection:
+        write(connection, asset_events=[event(5, "a")])
+        leaving.start()
+        leaving.join(0.3)
+        assert leaving.is_alive()
+    leaving.join(30)
+    with database.read() as connection:
+        assert open_of(connection) == []
+
+
 def test_plans_with_several_subscriptions_and_events_do_not_wait_for_each_other(database: Database) -> None:
     with database.write() as connection:
         numbers = [make.store_dag(connection, make.spec(name))[0] for name in ("one", "two")]

@@ -81,6 +81,9 @@ def _open(settings: Settings) -> Database:
         raise Unreachable(f"the database cannot be opened: {first_line(str(error))}", remedy=remedy) from error
     try:
         check_schema(database)
+    except DatabaseProblem as error:
+        database.close()
+        raise unreachable(database, error) from error
     except BaseException:
         database.close()
         raise

@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ from dagd.store.migrate import check_schema
 LOG = logging.getLogger("dagd.processor")
 BEAT_S = 4.0
 BATCH_S = 0.25
+READY_S = 1.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 30.0, 3600.0
 HOSTILE = "DAGD-111"
 
@@ -46,6 +48,8 @@ class Processor:
         self._folder = Folder()
         self._stored: dict[str, tuple[str, ...]] = {}
         self._is_first = True
+        self._present: dict[str, tuple[str, Stamp]] = {}
+        self.is_parsing = False
         self._beat_at = 0.0
         limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
         self._sandbox = Sandbox(
@@ -87,7 +91,7 @@ class Processor:
     def _changed_files(self) -> list[str]:
         """Files to parse: new, touched with another content, importing something touched, or due for another try."""
         found = {os.path.relpath(path, self._root): (path, stamp) for path, stamp in scan(str(self._root)).items()}
-        self._present: dict[str, tuple[str, Stamp]] = found
+        self._present = found
         touched = {
             name
             for name, (path, stamp) in found.items()
@@ -125,6 +129,7 @@ class Processor:
         batch: list[str] = []
         written_at = started
         names = {os.path.abspath(self._folder.files[name].path): name for name in changed}
+        self.is_parsing = True
         for parsed in self._sandbox.parse(names):
             name = names[parsed.path]
             self._folder.take(name, parsed)
@@ -133,6 +138,7 @@ class Processor:
             if time.monotonic() - written_at > BATCH_S:
                 self._write(batch)
                 batch, written_at = [], time.monotonic()
+        self.is_parsing = False
         self._write(batch)
         self._settle(before, gone)
         took = time.monotonic() - started
@@ -209,7 +215,7 @@ class Processor:
     def summary(self, took_s: float) -> dict[str, Any]:
         """What `up` says of the first sweep."""
         owners = self._folder.owners()
-        errors = sum(self._folder.error_of(name, owners) is not None for name in self._folder.files)
+        errors = sum(self._folder.error_of(name, owners) is not None for name in list(self._folder.files))
         return {"files": len(self._present), "dags": len(owners), "errors": errors, "ms": int(took_s * 1000)}
 
     def close(self) -> None:
@@ -229,6 +235,10 @@ def take_lock(run_folder: Path) -> int:
     return descriptor
 
 
+class Stopped(SystemExit):
+    """SIGTERM came while files were being parsed: a file that never ends must not hold up the stop."""
+
+
 def run_processor(
     settings: Settings, *, ready: Callable[[dict[str, Any]], None] | None = None, talk: Talk | None = None
 ) -> None:
@@ -238,21 +248,52 @@ def run_processor(
     check_schema(database)
     lock = take_lock(settings.run_folder)
     settings.dags_folder.mkdir(parents=True, exist_ok=True)
+    processor = Processor(settings, database, talk or Talk(None))
+    stop_read = _watch_signals(processor)
+    try:
+        processor.load()
+        pause = _first_poll(processor, ready)
+        while not select.select([stop_read], [], [], pause)[0]:
+            pause = _poll(processor)
+    except Stopped:
+        LOG.info("stopped while parsing")
+    finally:
+        processor.close()
+        database.close()
+        os.close(lock)
+
+
+def _watch_signals(processor: Processor) -> int:
+    """A descriptor that is readable when a stop was asked for; a sweep that parses is left at once."""
     stop_read, stop_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def stop(*_: object) -> None:
+        os.write(stop_write, b".")
+        if processor.is_parsing:
+            raise Stopped(0)
+
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
-            signal.signal(number, lambda *_: os.write(stop_write, b"."))
-    processor = Processor(settings, database, talk or Talk(None))
+            signal.signal(number, stop)
+    return stop_read
+
+
+def _first_poll(processor: Processor, ready: Callable[[dict[str, Any]], None] | None) -> float:
+    """The first sweep. It is ready when that is done, or when it takes longer: a file that hangs holds up nobody."""
     started = time.monotonic()
-    processor.load()
+    told = threading.Lock()
+
+    def tell() -> None:
+        if ready is not None and told.acquire(blocking=False):
+            ready(processor.summary(time.monotonic() - started))
+
+    timer = threading.Timer(READY_S, tell)
+    timer.daemon = True
+    timer.start()
     pause = _poll(processor)
-    if ready is not None:
-        ready(processor.summary(time.monotonic() - started))
-    while not select.select([stop_read], [], [], pause)[0]:
-        pause = _poll(processor)
-    processor.close()
-    database.close()
-    os.close(lock)
+    timer.cancel()
+    tell()
+    return pause
 
 
 def _poll(processor: Processor) -> float:

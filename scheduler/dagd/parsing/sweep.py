@@ -52,9 +52,11 @@ def _walk(folder: str, rules: tuple[IgnoreRules, ...]) -> Iterator[tuple[str, os
             continue
         if is_folder:
             yield from _walk(entry.path, rules)
-        elif entry.is_file() or entry.is_symlink():
-            if not (entry.is_symlink() and os.path.isdir(entry.path)):
+        elif entry.is_symlink():  # asked first: `is_file` raises on a link that points to itself
+            if not os.path.isdir(entry.path):
                 yield entry.path, entry
+        elif entry.is_file():
+            yield entry.path, entry
 
 
 class IgnoreRules:

@@ -63,6 +63,7 @@ def serve(parent: socket.socket, buffer: FrameBuffer, supervisor: Supervisor, fr
     except (BrokenPipeError, ConnectionResetError):
         return
     finally:
+        supervisor.emit = lambda _frame: None  # the parent is gone: nobody hears of what is ended now
         supervisor.close()
         os._exit(0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -27,7 +28,8 @@ from dagd.store.schema import (
     task,
 )
 
-DatabaseProblem = DBAPIError
+# What SQLite says while a connection is being prepared comes as it is, everything else by way of SQLAlchemy.
+DatabaseProblem = (DBAPIError, sqlite3.Error)
 CannotOpen = (SQLAlchemyError, ImportError, ValueError)
 AnyRow = Row[Any]
 

@@ -93,19 +93,19 @@ def release_wanted(connection: Connection, me: int) -> set[int]:
 
 
 def resign(connection: Connection, me: int) -> None:
-    """A clean stop: my shards are free, I am not alive."""
-    connection.execute(update(shard).where(shard.c.owner == me).values(owner=None, wanted_by=None))
-    connection.execute(delete(pool_quota).where(pool_quota.c.scheduler_id == me))
+    """A clean stop: I am not alive, so my shards may be taken. My shares of pools go with them: my tries live on."""
     connection.execute(update(scheduler).where(scheduler.c.id == me).values(alive=False))
 
 
 def set_quotas(connection: Connection, me: int, wanted: dict[int, int]) -> dict[int, int]:
     """Set what I may use of each pool (id -> slots wanted, at least what I use); returns what I got.
 
-    The sum of quotas of living schedulers never exceeds a pool's slots, except while a shrunk pool drains.
+    The sum of quotas never exceeds a pool's slots, except while a shrunk pool drains. What a dead scheduler had stays
+    taken while it owns a shard: its tries may live, and nobody counts them yet.
     """
     got: dict[int, int] = {}
-    dead = select(scheduler.c.id).where(scheduler.c.alive.is_(False))
+    owners = select(shard.c.owner).where(shard.c.owner.is_not(None))
+    dead = select(scheduler.c.id).where(scheduler.c.alive.is_(False), scheduler.c.id.not_in(owners))
     connection.execute(delete(pool_quota).where(pool_quota.c.scheduler_id.in_(dead)))
     for pool_id in sorted(wanted):
         lock = select(pool.c.slots).where(pool.c.id == pool_id)
