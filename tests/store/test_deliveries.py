@@ -58,6 +58,8 @@ def test_s7_a_report_that_comes_twice_is_one_event(connection: Connection) -> No
     write(connection, asset_events=[event(8, source="t"), event(9, source="t", partition="2026")])
     assert open_of(connection) == [(one, "orders", 5), (one, "returns", 7), (one, "orders", 9)]
     assert connection.execute(select(asset_event.c.id).order_by(asset_event.c.id)).scalars().all() == [5, 7, 9]
+    delivered = select(asset_delivery.c.event_id).order_by(asset_delivery.c.event_id)
+    assert connection.execute(delivered).scalars().all() == [5, 7, 9], "nothing is delivered of a double"
 
 
 def test_deliveries_are_found_by_the_consumers_shard(connection: Connection) -> None:

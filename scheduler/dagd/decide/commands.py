@@ -193,8 +193,17 @@ def _mark_tasks(turn: Turn, request: Request, run: RunView) -> None:
         _supersede(turn, request, run, task, index, Reason.MARKED, False)
         for stored in [*_indices_with_rows(task), -1] if index is None else [index]:
             turn.plan.settles.append(Settle((run.id, task.no, stored), event, Reason.MARKED, turn.now))
+        _look_anew_below(turn, request, run, task)
     _reopen(turn, run)
     done(turn, request, state=request.payload["state"])
+
+
+def _look_anew_below(turn: Turn, request: Request, run: RunView, task: TaskState) -> None:
+    """What is below follows a mark: tasks that only a failure above kept from running are decided anew."""
+    for i in sorted(run.graph.below(task.i)):
+        other = run.tasks[i]
+        if other.states and other.count(AttemptState.UPSTREAM_FAILED) == len(other.states):
+            turn.plan.supersedes.append(Supersede((run.id, other.no, EVERY_INDEX), request.id))
 
 
 # States that a request may leave an ended instance in; the CLI's help shows them.

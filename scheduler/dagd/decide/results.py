@@ -14,6 +14,8 @@ from dagd.model.plans import Deferral, End, Start, XComRow
 from dagd.model.states import AttemptState, Charge, Reason
 
 Result = dict[str, Any]
+RENDERED = "__rendered__"  # the key under which a try's template fields are kept for people
+PLAIN = frozenset({"", "[]", "()", "{}", "None"})
 HOLDS_A_PLACE = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
 
 
@@ -132,6 +134,9 @@ def _succeed(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result
             XComRow(key, value["key"], value.get("text"), value.get("file"), value.get("length"), value.get("size", 0))
         )
         note_length(run, task, value["key"], value.get("length"))
+    rendered = {name: text for name, text in (frame.get("rendered") or {}).items() if text not in PLAIN}
+    if rendered:
+        turn.plan.xcoms.append(XComRow(key, RENDERED, json.dumps(rendered), None, None, 0))
     _end_row(turn, run, task, pos, result, "succeed")
     publish.publish_outlets(turn, run, task, pos, result["token"], task.instance(pos).try_no, frame.get("assets") or [])
     if "success" in task.spec.callbacks:

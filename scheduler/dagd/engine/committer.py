@@ -28,10 +28,10 @@ class Committer:
             stack.callback(connection.close)
             with connection.begin():
                 now = fence(connection, self.incarnation, lag_us)
+                self._clock.follow(now)  # before the commit: its duration is no difference between the clocks
                 write_plan(connection, plan, now)
             stack.pop_all()
         self._connection = connection
-        self._clock.follow(now)
         self.commits += 1
         self.committed_at = self._clock.now()
 

@@ -20,15 +20,16 @@ from typing import Any
 from dagd.engine.doorbell import ring_all
 from dagd.engine.folder import Folder, KnownFile
 from dagd.engine.run import private_files
-from dagd.model.errors import AlreadyRunning, Unreachable
+from dagd.model.errors import AlreadyRunning, BrokenFile, Unreachable
 from dagd.model.settings import Settings
+from dagd.model.specs import DagSpec, storable
 from dagd.observe.talk import Talk
 from dagd.parsing.closure import content_hash
 from dagd.parsing.results import FileError, Limits, ParsedFile
 from dagd.parsing.sandbox import Sandbox
 from dagd.parsing.sweep import Stamp, scan
 from dagd.store import components, dialects, versions
-from dagd.store.database import Database, DBAPIError, open_database
+from dagd.store.database import Connection, Database, DataError, DBAPIError, open_database
 from dagd.store.migrate import check_schema
 
 LOG = logging.getLogger("dagd.processor")
@@ -49,6 +50,8 @@ class Processor:
         self._stored: dict[str, tuple[str, ...]] = {}
         self._is_first = True
         self._present: dict[str, tuple[str, Stamp]] = {}
+        self._unwritten: set[str] = set()
+        self._before: dict[str, str] | None = None  # the owners before parses that are not stored yet
         self.is_parsing = False
         self._beat_at = 0.0
         limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
@@ -73,7 +76,7 @@ class Processor:
         """One sweep; returns the pause until the next."""
         changed = self._changed_files()
         gone = self._gone_files()
-        if changed or gone or self._is_first:
+        if changed or gone or self._is_first or self._before is not None:
             self._parse(changed, gone)
         self._is_first = False
         if not changed:
@@ -90,7 +93,9 @@ class Processor:
 
     def _changed_files(self) -> list[str]:
         """Files to parse: new, touched with another content, importing something touched, or due for another try."""
-        found = {os.path.relpath(path, self._root): (path, stamp) for path, stamp in scan(str(self._root)).items()}
+        found = {
+            storable(os.path.relpath(path, self._root)): (path, stamp) for path, stamp in scan(str(self._root)).items()
+        }
         self._present = found
         touched = {
             name
@@ -123,10 +128,10 @@ class Processor:
 
     def _parse(self, changed: list[str], gone: list[str]) -> None:
         started = time.monotonic()
-        before = self._folder.owners()
+        if self._before is None:
+            self._before = self._folder.owners()
         for name in gone:
             del self._folder.files[name]
-        batch: list[str] = []
         written_at = started
         names = {os.path.abspath(self._folder.files[name].path): name for name in changed}
         self.is_parsing = True
@@ -134,13 +139,14 @@ class Processor:
             name = names[parsed.path]
             self._folder.take(name, parsed)
             self._set_retry(name, parsed)
-            batch.append(name)
+            self._unwritten.add(name)
             if time.monotonic() - written_at > BATCH_S:
-                self._write(batch)
-                batch, written_at = [], time.monotonic()
+                self._write_some()
+                written_at = time.monotonic()
         self.is_parsing = False
-        self._write(batch)
-        self._settle(before, gone)
+        self._write()
+        self._settle(self._before)
+        self._before = None
         took = time.monotonic() - started
         if changed:
             LOG.info("parsed %s files in %.3f s", len(changed), took)
@@ -154,8 +160,18 @@ class Processor:
         pause = min(LONGEST_RETRY_S, FIRST_RETRY_S * 4.0 ** (known.tries - 1))
         known.try_again_at = time.monotonic() + pause
 
-    def _write(self, names: list[str]) -> None:
-        """Store the versions of parsed files, in one short transaction, and ring the schedulers."""
+    def _write_some(self) -> None:
+        """Store what is parsed so far; a database that is away must not lose the files that are still to come."""
+        try:
+            self._write()
+        except (DBAPIError, Unreachable) as error:
+            LOG.warning("parsed files wait for the database: %s", error)
+
+    def _write(self) -> None:
+        """Store the versions of parsed files, in one short transaction, and ring the schedulers. A file stays due
+        until a transaction holds it."""
+        names = sorted(self._unwritten & set(self._folder.files))
+        self._unwritten.intersection_update(names)
         if not names:
             return
         owners = self._folder.owners()
@@ -165,9 +181,20 @@ class Processor:
                 known = self._folder.files[name]
                 for spec in known.specs.values():
                     if owners[spec.dag_id] == name and known.error is None:
-                        number, is_new = versions.store_spec(connection, spec, known.sources, now)
-                        self._say_new(name, spec.dag_id, spec.schedule_text, number, is_new)
+                        self._store(connection, name, spec, now)
+        self._unwritten.clear()
         ring_all(self._settings.run_folder)
+
+    def _store(self, connection: Connection, name: str, spec: DagSpec, now: int) -> None:
+        """Store one DAG. What the database cannot hold (a lone surrogate in an asset's name) fails its file alone."""
+        try:
+            with connection.begin_nested():
+                number, is_new = versions.store_spec(connection, spec, self._folder.files[name].sources, now)
+        except (UnicodeError, DataError) as error:
+            what = storable(f"DAG {spec.dag_id!r} cannot be stored: {getattr(error, 'orig', None) or error}")
+            self._folder.files[name].error = FileError(BrokenFile.code, what, spec.line)
+        else:
+            self._say_new(name, spec.dag_id, spec.schedule_text, number, is_new)
 
     def _say_new(self, name: str, dag_id: str, schedule: str | None, number: int, is_new: bool) -> None:
         if is_new and not self._is_first:
@@ -177,19 +204,19 @@ class Processor:
     def _shown(self, name: str) -> str:
         return f"{self._root.name}/{name}"
 
-    def _settle(self, before: dict[str, str], gone: list[str]) -> None:
+    def _settle(self, before: dict[str, str]) -> None:
         """After the parses: DAGs without a file, DAGs that another file takes over, errors."""
         owners = self._folder.owners()
         lost = set(before) - set(owners)
         heirs = {dag_id for dag_id in owners if before.get(dag_id, owners[dag_id]) != owners[dag_id]}
-        errors = {name: self._folder.error_of(name, owners) for name in self._folder.files}
         with self._database.write() as connection:
             now = dialects.clock(connection)
             for dag_id in sorted(heirs):
                 known = self._folder.files[owners[dag_id]]
                 if dag_id in known.specs:
-                    versions.store_spec(connection, known.specs[dag_id], known.sources, now)
+                    self._store(connection, owners[dag_id], known.specs[dag_id], now)
             versions.mark_missing(connection, lost, now)
+            errors = {name: self._folder.error_of(name, owners) for name in self._folder.files}
             self._write_errors(connection, errors, now)
         for dag_id in sorted(lost):
             self._talk.say("gone", f"{dag_id}    its file is gone; runs in flight finish, no slot starts")
@@ -203,7 +230,7 @@ class Processor:
             if error is None:
                 continue
             text = error.message if not error.remedy else f"{error.message}. {error.remedy}"
-            row = versions.FileError(name, error.line, error.code, text, error.traceback or None)
+            row = versions.FileError(name, error.line, error.code, storable(text), storable(error.traceback) or None)
             good = max(
                 (versions.number_of(connection, dag) or 0 for dag in self._folder.files[name].dag_ids), default=0
             )

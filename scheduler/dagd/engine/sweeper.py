@@ -71,8 +71,9 @@ class Sweeper:
 
     def _sweep_pools(self, connection: Connection, state: State, inputs: Inputs) -> None:
         """One scheduler alone may use all of a pool; several share it (`membership.pool_shares`)."""
-        for _, name, slots in facts.pools(connection):
-            known = state.pools.get(name)
+        stored = {name: slots for _, name, slots in facts.pools(connection)}
+        for name in {*stored, *state.pools}:
+            slots, known = stored.get(name, 0), state.pools.get(name)  # a deleted pool has no slots any more
             if known is None or known.slots != slots:
                 inputs.pools.append((name, slots, slots))
 

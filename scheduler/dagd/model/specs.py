@@ -186,8 +186,17 @@ class DagSpec:
 
 
 def canonical(value: Json) -> str:
-    """JSON text with sorted keys and no spaces: equal values have equal texts."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """JSON text with sorted keys and no spaces: equal values have equal texts. It can always be stored."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if not text.isascii() and storable(text) != text:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return text
+
+
+def storable(text: str) -> str:
+    """The text as both databases can hold it: lone surrogates and NUL characters, which neither or only one of them
+    takes, are written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def spec_to_json(spec: DagSpec) -> str:

@@ -15,7 +15,7 @@ from dagd.authoring.compile import compile_dag
 from dagd.authoring.dag import DAG
 from dagd.authoring.params import check_value
 from dagd.model.errors import AuthoringError, BrokenFile, DagdError, HostileFile, InvalidParams, SourceRef
-from dagd.model.specs import DagSpec
+from dagd.model.specs import DagSpec, storable
 from dagd.parsing.closure import closure, decode_source, hash_sources
 from dagd.parsing.lint import lint_dag, lint_text
 from dagd.parsing.results import FileError, ParsedFile
@@ -36,9 +36,12 @@ def parse_file(path: str, folder: str, *, default_timezone: str = "UTC", lint: b
     """Parse one file in this process. Never raises for what the file does, short of ending the process."""
     began = time.perf_counter()
     path, folder = os.path.abspath(path), os.path.abspath(folder)
-    shown = os.path.relpath(path, folder).replace(os.sep, "/")
+    name = os.path.relpath(path, folder).replace(os.sep, "/")
+    shown = storable(name)
     sources: dict[str, str] = {}
     try:
+        if shown != name:
+            raise BrokenFile("the name of the file is no UTF-8", where=SourceRef(shown), remedy="Rename it.")
         text = read_source(path, shown)
         sources.update(closure(path, folder, text))
         put_last(search_folders(folder, path))

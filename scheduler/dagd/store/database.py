@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, CursorResult, Row, create_engine
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from dagd.model.errors import Unreachable
@@ -20,6 +20,7 @@ from dagd.store import dialects
 __all__ = [
     "Connection",
     "DBAPIError",
+    "DataError",
     "Database",
     "IntegrityError",
     "LazyRead",

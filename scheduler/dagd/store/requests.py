@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import random
+import re
 import string
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select
+from sqlalchemy import Connection, and_, case, delete, insert, or_, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from dagd.authoring.params import merge_params
-from dagd.model.errors import DagdError, NotFound, Refused
+from dagd.model.errors import DagdError, InvalidId, NotFound, Refused
 from dagd.model.plans import NewRun
 from dagd.model.specs import DagSpec, canonical, spec_from_json
 from dagd.model.states import AttemptState, RunKind, RunState
@@ -26,6 +28,8 @@ from dagd.store.secrets import Sealer
 
 DatabaseProblem = DBAPIError
 PREFIXES = ("scheduled__", "backfill__", "asset__", "plan__")
+ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,250}")
+LONGEST_KEY = 250
 LETTERS = string.ascii_lowercase + string.digits
 
 
@@ -63,31 +67,47 @@ def trigger_run(
     """
     row, spec = current_spec(connection, name)
     given = conf or {}
-    if run_id is not None and run_id.startswith(PREFIXES):
-        raise Refused(f"run ids that begin with {run_id.split('__')[0]}__ are given by the scheduler alone")
+    _check_names(run_id, key)
     if key is not None:
         found = _by_key(connection, row.id, key)
         if found is not None:
             return _same_request(found, given, key)
     merge_params(spec.params, given)
     now = dialects.clock(connection)
-    new_id = _new_id(now, row.shard)
     at = now if logical_at is None else logical_at
     run = NewRun(
-        id=new_id, dag=row.id, run_id=run_id or f"m-{''.join(random.choices(LETTERS, k=8))}", kind=RunKind.MANUAL,
+        id=_new_id(now, row.shard), dag=row.id, run_id=run_id or f"m-{''.join(random.choices(LETTERS, k=8))}", kind=RunKind.MANUAL,
         version=row.current_version, due_at=at, logical_at=at, interval_start=at, interval_end=at, slot=None,
         created_at=now, conf=canonical(given), request_key=key,
     )  # fmt: skip
-    try:
-        with connection.begin_nested():
-            transitions.insert_runs(connection, [run])
-    except IntegrityError as error:
+    while not _is_inserted(connection, run):
         found = _by_key(connection, row.id, key) if key is not None else None
         if found is not None:
             return _same_request(found, given, str(key))
-        raise Refused(f"DAG {name!r} has a run {run.run_id!r} already", remedy="Choose another --run-id.") from error
+        same = select(dag_run.c.id).where(dag_run.c.dag_id == row.id, dag_run.c.run_id == run.run_id)
+        if connection.execute(same).first() is not None:
+            raise Refused(f"DAG {name!r} has a run {run.run_id!r} already", remedy="Choose another --run-id.")
+        run.id = _new_id(now, row.shard)  # another run got this number in the same millisecond
     write_audit(connection, actor, "trigger", f"{name}/{run.run_id}", run.conf)
-    return Triggered(new_id, run.run_id, True)
+    return Triggered(run.id, run.run_id, True)
+
+
+def _check_names(run_id: str | None, key: str | None) -> None:
+    if run_id is not None and run_id.startswith(PREFIXES):
+        raise Refused(f"run ids that begin with {run_id.split('__')[0]}__ are given by the scheduler alone")
+    if run_id is not None and not ID.fullmatch(run_id):
+        raise Refused(f"{run_id[:300]!r} is no run id", remedy=InvalidId.remedy_default)
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise Refused(f"a request key has 1 to {LONGEST_KEY} characters, not {len(key)}")
+
+
+def _is_inserted(connection: Connection, run: NewRun) -> bool:
+    try:
+        with connection.begin_nested():
+            transitions.insert_runs(connection, [run])
+    except IntegrityError:
+        return False
+    return True
 
 
 def _new_id(now: int, shard: int) -> int:
@@ -213,10 +233,12 @@ def _run_state(connection: Connection, args: dict[str, Any], place: tuple[int, i
     names = {number: name for name, number in facts.task_numbers(connection, dag_id).items()}
     states: dict[str, list[str]] = {}
     latest: dict[tuple[int, int], int] = {}
+    # An instance's state is that of its row with try_no 0, else of its last try.
+    last = case((attempt.c.try_no == 0, 1), else_=0)
     for one in connection.execute(
         select(attempt)
         .where(attempt.c.run_id == row.id, attempt.c.superseded_by.is_(None))
-        .order_by(attempt.c.task_no, attempt.c.map_index, attempt.c.try_no.desc())
+        .order_by(attempt.c.task_no, attempt.c.map_index, last, attempt.c.try_no)
     ):
         latest[(one.task_no, one.map_index)] = one.state
     for (number, _), code in latest.items():
@@ -245,4 +267,7 @@ def write_for_task(database: Database, kind: str, args: dict[str, Any], place: t
 
 def user_name() -> str:
     """Who acts, for the audit log."""
-    return os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())
+    try:
+        return os.environ.get("USER") or os.environ.get("LOGNAME") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())

@@ -182,15 +182,14 @@ def _publish(connection: Connection, rows: list[AssetEventRow], ids: dict[str, i
     """Insert events, and one open delivery for each subscriber, paused ones too. In the order of their unique key: two
     that report the same events must not wait for each other."""
     for row in sorted(rows, key=lambda row: (row.source_key, row.asset, row.partition, row.kind)):
-        inserted = connection.execute(
-            dialects.insert_ignore(connection, asset_event).values(
-                id=row.id, asset_id=ids[row.asset], partition_key=row.partition, kind=row.kind, dag_id=row.dag,
-                run_id=row.run, task_no=row.task_no, map_index=row.map_index, try_no=row.try_no,
-                data_version=row.data_version, data_time=row.data_time, metadata=row.metadata,
-                source_key=row.source_key, ts=row.ts,
-            )
-        ).rowcount  # fmt: skip
-        if inserted:
+        statement = dialects.insert_ignore(connection, asset_event).values(
+            id=row.id, asset_id=ids[row.asset], partition_key=row.partition, kind=row.kind, dag_id=row.dag,
+            run_id=row.run, task_no=row.task_no, map_index=row.map_index, try_no=row.try_no,
+            data_version=row.data_version, data_time=row.data_time, metadata=row.metadata,
+            source_key=row.source_key, ts=row.ts,
+        )  # fmt: skip
+        # Not by rowcount: of an INSERT it is unknown (-1) on Postgres.
+        if connection.execute(statement.returning(asset_event.c.id)).first() is not None:
             connection.execute(DELIVER, {"event": row.id, "asset": ids[row.asset]})
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from dagd.model.specs import DagSpec, content_hash, spec_to_json
+from dagd.model.specs import DagSpec, content_hash, spec_to_json, storable
 from dagd.store import dialects
 from dagd.store.database import new_key
 from dagd.store.schema import asset, dag, dag_version, import_error, source, task, task_asset
@@ -91,7 +91,7 @@ def _insert_version(
 
 
 def _store_sources(connection: Connection, sources: dict[str, str], hashes: dict[str, str]) -> None:
-    rows = [{"hash": hashes[path], "body": body} for path, body in sources.items()]
+    rows = [{"hash": hashes[path], "body": storable(body)} for path, body in sources.items()]
     if rows:
         connection.execute(dialects.insert_ignore(connection, source), rows)
 
