@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import update
+
 from dagd.model.plans import End, Enqueue, InstanceKey, NewRun
 from dagd.model.specs import AssetSpec, DagSpec, TaskSpec
 from dagd.model.states import RunKind
 from dagd.store import shards, transitions, versions
 from dagd.store.database import Connection, Database, open_database
+from dagd.store.schema import dag as dag_table
 
 NOW = 1_800_000_000_000_000
 
@@ -58,6 +61,11 @@ def enqueue(key: InstanceKey = (1, 1, -1), try_no: int = 1, token: str = "t1") -
 def end(event: str, key: InstanceKey = (1, 1, -1), try_no: int = 1, token: str = "t1", **more: Any) -> End:
     """The end of a try."""
     return End(key, try_no, token, event, NOW + 1, **more)
+
+
+def dag_update(number: int, **values: Any) -> Any:
+    """Change facts of a DAG's row past the verbs."""
+    return update(dag_table).where(dag_table.c.id == number).values(**values)
 
 
 def live_try(connection: Connection, key: InstanceKey = (1, 1, -1), token: str = "t1") -> None:

@@ -146,8 +146,7 @@ def outlets_task() -> Any:
 def test_who_makes_and_who_reads_an_asset(connection: Connection) -> None:
     listener(connection, "one", "orders")
     write(connection, asset_events=[event(5), event(6)])
-    asset_spec = [{"key": "orders", "uri": "pg://x", "tags": ("a",)}, {"key": "raw"}]
-    specs = tuple(make.asset(**each) for each in asset_spec)
+    specs = (make.asset("orders", uri="pg://x", tags=("a",)), make.asset("raw"))
     tasks = (make.task("load", outlets=("orders",), inlets=("raw",)),)
     make.store_dag(connection, make.spec("sales", *tasks, assets=specs))
     found = {row.key: (row.events, row.last_ts, row.uri) for row in reads_assets.assets(connection)}

@@ -207,6 +207,17 @@ def test_a_database_whose_version_is_lost_is_not_taken_for_a_good_one(empty_data
     database.close()
 
 
+def test_tables_that_are_there_are_not_made_again(empty_database_url: str) -> None:
+    database = make.opened(empty_database_url)
+    with database.write() as connection:
+        migrate.create(connection)
+        assert migrate.current_revision(connection) == migrate.HEAD
+    with pytest.raises(DBAPIError, match="already exists"), database.write() as connection:
+        migrate.create(connection)
+    assert migrate.migrate(database) == (migrate.HEAD, migrate.HEAD)
+    database.close()
+
+
 def test_two_that_migrate_at_once_make_one_schema(empty_database_url: str) -> None:
     opened = [make.opened(empty_database_url) for _ in range(2)]
     errors: list[Exception] = []

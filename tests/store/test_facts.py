@@ -21,7 +21,7 @@ def write(connection: Connection, **parts: Any) -> None:
 
 
 def shard_of(connection: Connection, name: str) -> int:
-    return next(row.shard for row in facts.dags_of(connection, EVERY) if row.name == name)
+    return int(next(row.shard for row in facts.dags_of(connection, EVERY) if row.name == name))
 
 
 def test_ids_come_in_pieces_that_a_statement_can_carry() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from dagd.model.plans import OutboxRow, Plan
-from dagd.store import catalog, components, dialects, facts, outbox, reads, turns
+from dagd.store import catalog, components, dialects, facts, outbox, reads, requests, turns
 from dagd.store.schema import outbox as table
 from tests import factories as make
 from tests.factories import NOW
@@ -96,8 +96,8 @@ def test_connections_and_pools_go_once_with_one_audit_line(connection: Connectio
 
 def test_the_last_time_counts_that_a_deadline_was_noted(connection: Connection) -> None:
     for subject in ("d/r finish", "d/r start", "d/r finish"):
-        catalog.write_audit(connection, "ann", "deadlines ack", subject)
-    catalog.write_audit(connection, "ann", "look", "other")
+        requests.write_audit(connection, "ann", "deadlines ack", subject)
+    requests.write_audit(connection, "ann", "look", "other")
     found = catalog.acknowledged(connection)
     assert set(found) == {"d/r finish", "d/r start"}
     assert found["d/r finish"] == max(row.at for row in reads.audit_rows(connection, action="deadlines ack"))

@@ -47,7 +47,7 @@ def runs(database: Database) -> list[Any]:
         return list(connection.execute(select(dag_run).order_by(dag_run.c.id)))
 
 
-# --- runs --------------------------------------------------------------------------------------------------------------
+# --- runs ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_trigger_inserts_a_queued_run_with_its_audit_line(database: Database, sales: int) -> None:
@@ -300,7 +300,7 @@ def test_a_task_sets_and_deletes_variables(database: Database, sealer: Sealer) -
         assert all(line.detail is None for line in reads.audit_rows(connection))
 
 
-# --- sealed at rest ----------------------------------------------------------------------------------------------------
+# --- sealed at rest --------------------------------------------------------------------------------------------------
 
 
 def test_what_was_sealed_with_an_old_key_opens_after_a_rotation() -> None:

@@ -74,7 +74,9 @@ def test_s9_the_fence_stops_a_scheduler_that_was_declared_dead(connection: Conne
 # --- runs and the DAG's clock ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("paused,due,doubts", [(False, 5, False), (True, 5, True), (False, 6, True), (False, None, True)])
+@pytest.mark.parametrize(
+    "paused,due,doubts", [(False, 5, False), (True, 5, True), (False, 6, True), (False, None, True)]
+)
 def test_a_guarded_slot_needs_the_due_instant_that_memory_has_and_no_pause(
     connection: Connection, paused: bool, due: int | None, doubts: bool
 ) -> None:

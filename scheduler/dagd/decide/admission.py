@@ -35,12 +35,12 @@ def make_ready(turn: Turn, run: RunView, task: TaskState, pos: int, end: int) ->
     pool = turn.state.pools.get(task.spec.pool)
     if pool is None:
         pool = turn.state.pools[task.spec.pool] = Pool(task.spec.pool, 0, 0)
-    put(turn, pool, Ready(run.id, task.i, pos, end, turn.now))
+    put(turn, pool, Ready(run, task.i, pos, end, turn.now))
 
 
 def put(turn: Turn, pool: Pool, item: Ready) -> None:
     """Queue `item` in `pool`; one that can never fit is set aside until the pool changes."""
-    run = turn.state.runs[item.run]
+    run = item.run
     task = run.tasks[item.task]
     if task.spec.pool_slots > pool.slots:
         pool.aside.append(item)
@@ -118,10 +118,9 @@ def _host_has_room(turn: Turn, bucket: dict[int, deque[Ready]]) -> bool:
     if state.outstanding >= state.capacity * PREFETCH:
         return False
     queue = next(iter(bucket.values()))
-    run = state.runs.get(queue[0].run) if queue else None
-    if run is None:
+    if not queue or not queue[0].is_current(state):
         return True
-    spec = run.graph.tasks[queue[0].task]
+    spec = queue[0].run.graph.tasks[queue[0].task]
     return spec.isolation == "warm" and state.pace_us.get(spec.worker_key, QUICK_US) < QUICK_US
 
 
@@ -144,9 +143,11 @@ def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str
     outcome = "empty"
     while queue:
         item = queue.popleft()
-        run = state.runs.get(item.run)
-        if run is None or not run.tasks or run.tasks[item.task].states[item.pos] not in STARTABLE:
-            if item.pos + 1 < item.end and run is not None and run.tasks:
+        run = item.run
+        if not item.is_current(state):
+            continue
+        if run.tasks[item.task].states[item.pos] not in STARTABLE:
+            if item.pos + 1 < item.end:
                 queue.appendleft(item._replace(pos=item.pos + 1))
             continue
         task = run.tasks[item.task]
@@ -246,9 +247,8 @@ def wake(turn: Turn, dag: DagState, task_no: int) -> None:
     held = dag.held_items.get(task_no)
     while held:
         item = held.popleft()
-        run = turn.state.runs.get(item.run)
-        if run is not None and run.tasks:
-            put(turn, turn.state.pools[run.tasks[item.task].spec.pool], item)
+        if item.is_current(turn.state):
+            put(turn, turn.state.pools[item.run.tasks[item.task].spec.pool], item)
     dag.held_items.pop(task_no, None)
 
 
@@ -261,5 +261,5 @@ def resize_pool(turn: Turn, name: str, slots: int, quota: int) -> None:
     pool.slots, pool.quota = slots, quota
     aside, pool.aside = pool.aside, []
     for item in aside:
-        if item.run in turn.state.runs:
+        if item.is_current(turn.state):
             put(turn, pool, item)

@@ -42,6 +42,8 @@ def apply(turn: Turn, request: Request) -> None:
         refuse(turn, request, f"unknown request {request.kind!r}")
     elif request.run is None:
         refuse(turn, request, "there is no such run")
+    elif turn.dag(request.run).held is not None:
+        refuse(turn, request, f"DAG {turn.dag(request.run).name} is set aside: {turn.dag(request.run).held}")
     else:
         # An earlier request of the same sweep may have changed it.
         verb(turn, request, turn.state.runs.get(request.run.id, request.run))

@@ -75,6 +75,7 @@ def _take_facts(turn: Turn, inputs: Inputs) -> None:
     for run in inputs.rebuilt:
         turn.touched_runs[run.id] = run
         flow.look_again(turn, run)
+        flow.look_at_next_run(turn, run)
 
 
 def _take_changes(turn: Turn, inputs: Inputs) -> set[int]:

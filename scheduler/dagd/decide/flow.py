@@ -21,7 +21,7 @@ def spread(turn: Turn) -> None:
         _look_below(turn, run, task, pos)
         if is_last:
             deadlines.on_task_ended(turn, run, task.i)
-            _look_at_next_run(turn, run, task)
+            look_at_next_run(turn, run)
 
 
 def count_end(run: RunView, task: TaskState, pos: int, code: int, *, is_last: bool) -> None:
@@ -168,7 +168,8 @@ def apply_decision(turn: Turn, run: RunView, task: TaskState, pos: int, chosen: 
             settle_waiting(turn, run, other, "skip", reason)
 
 
-def _look_at_next_run(turn: Turn, run: RunView, task: TaskState) -> None:
+def look_at_next_run(turn: Turn, run: RunView) -> None:
+    """The run after this one may have tasks that wait for what has just ended here."""
     dag = turn.dag(run)
     if not run.graph.uses_past or run.id not in dag.order:
         return

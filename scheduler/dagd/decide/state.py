@@ -207,13 +207,20 @@ class DagState:
 
 
 class Ready(NamedTuple):
-    """Instances that wait for a place: positions `pos` up to (not including) `end` of one task."""
+    """Instances that wait for a place: positions `pos` up to (not including) `end` of one task.
 
-    run: int
+    It holds the run itself: after a clear or a change of version the run is another object, and what waits is stale.
+    """
+
+    run: RunView
     task: int
     pos: int
     end: int
     since: int
+
+    def is_current(self, state: State) -> bool:
+        """Whether the run is still the one that memory has."""
+        return state.runs.get(self.run.id) is self.run and bool(self.run.tasks)
 
 
 @dataclass(slots=True)

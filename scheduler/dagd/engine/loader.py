@@ -109,13 +109,17 @@ def _load_past(connection: Connection, dag: DagState, before: RunView | None) ->
 def load_dags(
     connection: Connection, graphs: Graphs, state: State, shards: Iterable[int], only: int | None = None
 ) -> list[tuple[int, bool]]:
-    """Load the DAGs of `shards` (or `only` one) with their runs; returns (dag id, schedule changed) of each."""
+    """Load the DAGs of `shards` (or `only` one) with their runs; returns (dag id, schedule changed) of each.
+
+    Of a DAG that is set aside nothing but its row: what is wrong with it must not reach another turn.
+    """
     changes: list[tuple[int, bool]] = []
     for row in facts.dags_of(connection, shards):
         if row.id not in state.dags and only in (None, row.id):
             dag, changed = new_dag(connection, graphs, row)
             state.dags[dag.id], state.names[dag.name] = dag, dag.id
-            changes.append((dag.id, changed))
+            if dag.held is None:
+                changes.append((dag.id, changed))
     added = [dag_id for dag_id, _ in changes]
     for dag_id, keys in facts.subscriptions(connection, added).items():
         state.dags[dag_id].subscribed = keys

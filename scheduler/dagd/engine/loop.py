@@ -87,13 +87,19 @@ class Loop:
             self.scheduler.join()
 
     def _step(self) -> None:
-        scheduler = self.scheduler
         self._wait()
+        self.advance()
+
+    def advance(self) -> None:
+        """One step without the wait: take what has come in, turn, act."""
+        scheduler = self.scheduler
         now = scheduler.clock.now()
         inputs, scheduler.pending = scheduler.pending, Inputs()
         self._listen(inputs)
         self._sweep(inputs, now)
         self._take_turns(inputs)
+        if scheduler.sweeper.is_released:
+            scheduler.rebuild()  # a DAG that was set aside comes back, with its runs
         self._keep_seat(scheduler.clock.now())
         scheduler.executor.flush()
 

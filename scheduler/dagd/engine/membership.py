@@ -51,11 +51,16 @@ class Seat:
 
     def take(self, incarnation: int) -> None:
         """Hold the file of my incarnation for as long as this process lives."""
-        if self._held is not None:
-            self._held.close()
+        self.leave()
         file = os.fdopen(os.open(self._path(incarnation), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600), "r+")
         fcntl.flock(file, fcntl.LOCK_EX)
         self._held = file
+
+    def leave(self) -> None:
+        """Let the file go, as the end of the process does."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def is_empty(self, incarnation: int) -> bool:
         """Whether the holder of that file is dead. False when there is no file: that proves nothing."""
@@ -118,6 +123,10 @@ class Membership:
         here = [one for one, at, where in shards.living(connection) if (at, where) == (host, home)]
         proven = [one for one in here if one != self.incarnation and self._seat.is_empty(one)]
         return shards.bury(connection, self._lease_us, self.incarnation, alone=self._database.is_sqlite, proven=proven)
+
+    def abandon(self) -> None:
+        """Leave without a word, as a killed process does: others see by the lock that I am dead."""
+        self._seat.leave()
 
     def resign(self) -> None:
         """A clean stop: the shards are free at once."""

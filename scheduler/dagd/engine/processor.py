@@ -182,6 +182,7 @@ class Processor:
                 for spec in known.specs.values():
                     if owners[spec.dag_id] == name and known.error is None:
                         self._store(connection, name, spec, now)
+            self._write_errors(connection, {name: self._folder.files[name].error for name in names}, now)
         self._unwritten.clear()
         ring_all(self._settings.run_folder)
 
@@ -217,6 +218,8 @@ class Processor:
                     self._store(connection, owners[dag_id], known.specs[dag_id], now)
             versions.mark_missing(connection, lost, now)
             errors = {name: self._folder.error_of(name, owners) for name in self._folder.files}
+            stored = versions.known_errors(connection)
+            versions.clear_errors(connection, [name for name in stored if errors.get(name) is None])
             self._write_errors(connection, errors, now)
         for dag_id in sorted(lost):
             self._talk.say("gone", f"{dag_id}    its file is gone; runs in flight finish, no slot starts")
@@ -224,8 +227,6 @@ class Processor:
             ring_all(self._settings.run_folder)
 
     def _write_errors(self, connection: Any, errors: dict[str, FileError | None], now: int) -> None:
-        stored = versions.known_errors(connection)
-        versions.clear_errors(connection, [name for name in stored if errors.get(name) is None])
         for name, error in errors.items():
             if error is None:
                 continue

@@ -12,6 +12,7 @@ from pathlib import Path
 from dagd.decide.core import Inputs, decide
 from dagd.decide.pins import is_behind
 from dagd.decide.state import State
+from dagd.decide.stops import WITHOUT_PROCESS
 from dagd.engine import loader
 from dagd.engine.callbacks import Callbacks
 from dagd.engine.clock import Clock
@@ -87,16 +88,17 @@ class Scheduler:
         self.state.id_seq = secrets.randbits(16)
         self.state.capacity = self.executor.capacity()
         self.pending, self.carried = Inputs(), []
+        self.sweeper.is_released = False
         with self.database.read() as connection:
             self.clock.follow(dialects.clock(connection))
-        for name, slots, quota in self.membership.pool_shares(self.state):
-            self._set_pool(name, slots, quota)
-        with self.database.read() as connection:
             shards = self.membership.shards
             changes = loader.load_dags(connection, self.graphs, self.state, shards, only)
             self.pending.dag_changes += changes
             self.sweeper.sweep_deliveries(connection, self.state, shards, self.pending)
         self.pending.rebuilt += [run for run in self.state.runs.values() if run.tasks]
+        # Asked for when the live tries are counted: what they use must never be given to another.
+        for name, slots, quota in self.membership.pool_shares(self.state):
+            self._set_pool(name, slots, quota)
         self.adopt_all()
 
     def _set_pool(self, name: str, slots: int, quota: int) -> None:
@@ -128,7 +130,7 @@ class Scheduler:
 
     def _is_deferred(self, place: tuple[int, int, int]) -> bool:
         run_id, i, pos = place
-        return self.state.runs[run_id].tasks[i].instances[pos].resume_at is not None
+        return self.state.runs[run_id].tasks[i].states[pos] in WITHOUT_PROCESS
 
     def turn(self, inputs: Inputs) -> bool:
         """Decide and commit one turn. False when memory was dropped and the turn is to be taken again."""
@@ -147,7 +149,7 @@ class Scheduler:
             except (Doubt, IntegrityError) as error:
                 self.failures += 1
                 LOG.warning("a commit met the unexpected, memory is rebuilt: %s", error)
-                self.recover(error)
+                self.recover(inputs)
                 return False
             self.carried, self.carried_since = [], now
         else:
@@ -156,26 +158,44 @@ class Scheduler:
         self.act(plan)
         return True
 
-    def recover(self, error: Exception) -> None:
+    def recover(self, inputs: Inputs) -> None:
         """Rebuild; when the same trouble comes a third time, each DAG is decided alone and what fails is set aside."""
-        if self.failures >= 2:
-            self.set_aside()
-            self.failures = 0
-        self.rebuild()
+        try:
+            if self.failures >= 2:
+                self.set_aside(inputs)
+                self.failures = 0
+            self.rebuild()
+        except Fenced as error:
+            LOG.error("%s", error)
+            self.join()
 
-    def set_aside(self) -> None:
-        """Decide one DAG at a time; a DAG whose commit fails alone is held with its error."""
+    def set_aside(self, inputs: Inputs) -> None:
+        """Decide one DAG at a time; a DAG whose commit fails alone is held with its error.
+
+        Nothing starts meanwhile: the tries of other DAGs, which use the same pools, are not in memory.
+        """
         for dag_id in sorted(self.state.dags):
             self.rebuild(only=dag_id)
-            inputs, self.pending = self.pending, Inputs()
+            own, self.pending = self._part_of(inputs, dag_id), Inputs()
+            self.state.capacity = 0
             try:
-                plan = decide(self.state, inputs, self.clock.now(), self.seed)
+                plan = decide(self.state, own, self.clock.now(), self.seed)
                 if plan.needs_commit():
                     self.committer.submit(plan)
                 self.act(plan)
-            except (Doubt, IntegrityError, KeyError, ValueError) as error:
+            except (Doubt, DBAPIError, KeyError, ValueError) as error:
+                if isinstance(error, DBAPIError) and dialects.is_disconnect(error):
+                    raise
                 LOG.error("DAG %s is set aside: %s", dag_id, error)
                 loader.hold(self.database, dag_id, str(error))
+
+    def _part_of(self, inputs: Inputs, dag_id: int) -> Inputs:
+        """What is pending for the one DAG in memory, and what of a failed turn's inputs is its."""
+        own, state = self.pending, self.state
+        own.results = [one for one in inputs.results if one["token"] in state.tokens or one["token"] in state.superseded]
+        own.commands = [one for one in inputs.commands if one.run is not None and one.run.dag == dag_id]
+        own.arrivals = [run for run in inputs.arrivals if run.dag == dag_id]
+        return own
 
     def carry(self, starts: list[Start], now: int) -> None:
         """Bare `started` news rides with the next commit, or makes its own after a moment."""

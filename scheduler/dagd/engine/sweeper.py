@@ -21,6 +21,7 @@ class Sweeper:
         self._database, self._graphs = database, graphs
         self._seen_version: int | None = None
         self._connection: Connection | None = None
+        self.is_released = False  # a DAG that was set aside is to be loaded again
 
     def has_news(self) -> bool:
         """False only when it is certain that nobody else has written."""
@@ -45,7 +46,8 @@ class Sweeper:
         with self._database.read() as connection:
             self._sweep_dags(connection, state, shards, inputs)
             for row in facts.queued_runs(connection, shards):
-                if row.id not in state.runs and row.dag_id in state.dags:
+                dag = state.dags.get(row.dag_id)
+                if row.id not in state.runs and dag is not None and dag.held is None:
                     inputs.arrivals.append(loader.new_run(connection, self._graphs, row))
             for row in facts.new_commands(connection, shards):
                 inputs.commands.append(self._request(connection, state, row))
@@ -57,6 +59,9 @@ class Sweeper:
         for row in facts.dags_of(connection, shards):
             dag = state.dags.get(row.id)
             if dag is None:
+                continue
+            if dag.held is not None:
+                self.is_released = self.is_released or row.held is None
                 continue
             if dag.row != loader.facts_of(row):
                 inputs.dag_changes.append((dag.id, loader.take_dag_row(connection, self._graphs, dag, row)))

@@ -76,9 +76,9 @@ def trigger_run(
     now = dialects.clock(connection)
     at = now if logical_at is None else logical_at
     run = NewRun(
-        id=_new_id(now, row.shard), dag=row.id, run_id=run_id or f"m-{''.join(random.choices(LETTERS, k=8))}", kind=RunKind.MANUAL,
-        version=row.current_version, due_at=at, logical_at=at, interval_start=at, interval_end=at, slot=None,
-        created_at=now, conf=canonical(given), request_key=key,
+        id=_new_id(now, row.shard), dag=row.id, run_id=run_id or f"m-{''.join(random.choices(LETTERS, k=8))}",
+        kind=RunKind.MANUAL, version=row.current_version, due_at=at, logical_at=at, interval_start=at,
+        interval_end=at, slot=None, created_at=now, conf=canonical(given), request_key=key,
     )  # fmt: skip
     while not _is_inserted(connection, run):
         found = _by_key(connection, row.id, key) if key is not None else None
