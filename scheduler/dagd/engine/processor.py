@@ -54,11 +54,28 @@ class Processor:
         self._before: dict[str, str] | None = None  # the owners before parses that are not stored yet
         self.is_parsing = False
         self._beat_at = 0.0
+        self._written_at = self._swept_at = 0.0
+        self._in_flight: set[str] = set()
+        self._sandbox = self._new_sandbox(self._idle)
+        self._aside = self._new_sandbox(self._flush)
+
+    def _new_sandbox(self, on_idle: Callable[[], None]) -> Sandbox:
+        settings = self._settings
         limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
-        self._sandbox = Sandbox(
+        return Sandbox(
             str(self._root), limits, jobs=2, default_timezone=settings["core.default_timezone"],
-            variables=self._variable,
+            variables=self._variable, on_idle=on_idle,
         )  # fmt: skip
+
+    def _idle(self) -> None:
+        """While a file is slow: what the others gave is stored, and files that come meanwhile are parsed beside it."""
+        self._flush()
+        if time.monotonic() - self._swept_at < self._settings["parsing.sweep_s"]:
+            return
+        changed = [name for name in self._changed_files() if name not in self._in_flight]
+        if changed:
+            self._parse(changed, [], self._aside)
+            self._before, self.is_parsing = self._folder.owners(), True
 
     def _variable(self, key: str) -> str | None:
         with self._database.read() as connection:
@@ -77,10 +94,11 @@ class Processor:
         changed = self._changed_files()
         gone = self._gone_files()
         if changed or gone or self._is_first or self._before is not None:
-            self._parse(changed, gone)
+            self._parse(changed, gone, self._sandbox)
         self._is_first = False
         if not changed:
             self._sandbox.close()
+            self._aside.close()
         self._beat()
         return float(self._settings["parsing.sweep_s"])
 
@@ -96,7 +114,7 @@ class Processor:
         found = {
             storable(os.path.relpath(path, self._root)): (path, stamp) for path, stamp in scan(str(self._root)).items()
         }
-        self._present = found
+        self._present, self._swept_at = found, time.monotonic()
         touched = {
             name
             for name, (path, stamp) in found.items()
@@ -126,30 +144,34 @@ class Processor:
     def _gone_files(self) -> list[str]:
         return [name for name in self._folder.files if name not in self._present]
 
-    def _parse(self, changed: list[str], gone: list[str]) -> None:
+    def _parse(self, changed: list[str], gone: list[str], sandbox: Sandbox) -> None:
         started = time.monotonic()
         if self._before is None:
             self._before = self._folder.owners()
         for name in gone:
             del self._folder.files[name]
-        written_at = started
         names = {os.path.abspath(self._folder.files[name].path): name for name in changed}
+        self._in_flight.update(changed)
         self.is_parsing = True
-        for parsed in self._sandbox.parse(names):
+        for parsed in sandbox.parse(names):
             name = names[parsed.path]
+            self._in_flight.discard(name)
             self._folder.take(name, parsed)
             self._set_retry(name, parsed)
             self._unwritten.add(name)
-            if time.monotonic() - written_at > BATCH_S:
-                self._write_some()
-                written_at = time.monotonic()
+            self._flush()
         self.is_parsing = False
         self._write()
         self._settle(self._before)
         self._before = None
-        took = time.monotonic() - started
         if changed:
-            LOG.info("parsed %s files in %.3f s", len(changed), took)
+            LOG.info("parsed %s files in %.3f s", len(changed), time.monotonic() - started)
+
+    def _flush(self) -> None:
+        """Store what has been parsed for a while and not written yet."""
+        if self._unwritten and time.monotonic() - self._written_at > BATCH_S:
+            self._written_at = time.monotonic()
+            self._write_some()
 
     def _set_retry(self, name: str, parsed: ParsedFile) -> None:
         known = self._folder.files[name]
@@ -247,8 +269,9 @@ class Processor:
         return {"files": len(self._present), "dags": len(owners), "errors": errors, "ms": int(took_s * 1000)}
 
     def close(self) -> None:
-        """End the sandbox."""
+        """End the sandboxes."""
         self._sandbox.close()
+        self._aside.close()
 
 
 def take_lock(run_folder: Path) -> int:

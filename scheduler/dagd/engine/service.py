@@ -192,7 +192,9 @@ class Scheduler:
     def _part_of(self, inputs: Inputs, dag_id: int) -> Inputs:
         """What is pending for the one DAG in memory, and what of a failed turn's inputs is its."""
         own, state = self.pending, self.state
-        own.results = [one for one in inputs.results if one["token"] in state.tokens or one["token"] in state.superseded]
+        own.results = [
+            one for one in inputs.results if one["token"] in state.tokens or one["token"] in state.superseded
+        ]
         own.commands = [one for one in inputs.commands if one.run is not None and one.run.dag == dag_id]
         own.arrivals = [run for run in inputs.arrivals if run.dag == dag_id]
         return own

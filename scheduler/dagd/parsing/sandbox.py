@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -17,16 +18,19 @@ from dagd.parsing.results import FileError, Limits, ParsedFile, parsed_from_json
 
 _AT_ONCE = 8
 Lookup = Callable[[str], str | None]
+IDLE_S = 0.25
 _START = "import sys; sys.path[:] = {path!r}; from dagd.parsing.zygote import main; main({fd})"
 
 
 class Sandbox:
-    """A parsing process that stays until it is closed. `variables` answers `Variable.get` in DAG files."""
+    """A parsing process that stays until it is closed. `variables` answers `Variable.get` in DAG files; `on_idle` is
+    called while no file has ended for a while."""
 
     def __init__(
         self, folder: str, limits: Limits | None = None, *, jobs: int = 2, default_timezone: str = "UTC",
-        lint: bool = False, variables: Lookup | None = None,
+        lint: bool = False, variables: Lookup | None = None, on_idle: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
+        self._on_idle = on_idle
         self.folder = os.path.abspath(folder)
         self.limits = limits or Limits()
         self._job: dict[str, Any] = {
@@ -125,6 +129,9 @@ class Sandbox:
     def _receive(self, left: set[str]) -> Iterator[ParsedFile]:
         connection = self._start()
         while left:
+            if self._on_idle is not None and not select.select([connection], [], [], IDLE_S)[0]:
+                self._on_idle()
+                continue
             chunk = connection.recv(1 << 18)
             if not chunk:
                 raise EOFError("the parsing process ended")
