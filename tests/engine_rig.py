@@ -1,4 +1,4 @@
-"""The real Scheduler and Loop in this process: on a clock that a test turns, with an agent that only says what it is told.
+"""The real Scheduler and Loop in this process: on a clock that a test turns, with an agent that says what it is told.
 
 Nothing waits: `Rig.step` takes one step of the loop, `Rig.settle` as many as there is something to do.
 """
@@ -26,7 +26,7 @@ from dagd.model.states import AttemptState
 from dagd.model.times import SECOND
 from dagd.observe.talk import Talk
 from dagd.store import facts, requests, transitions, versions
-from dagd.store.database import Database, Row, open_database
+from dagd.store.database import Row, open_database
 from dagd.store.schema import attempt, dag_run
 from tests import factories
 from tests.core_driver import portrait
@@ -112,6 +112,10 @@ class Agent:
                 continue
             if token in self.launches:
                 self.relaunched.append(token)
+                if token in self.live:
+                    self.live[token] = link
+                elif token in self.spool and not self.silent:
+                    link.say("result", tries=[self.spool[token]])
                 continue
             here = self.instance(one)
             self.overlaps += [token for other in self.live if here and self.instance(self.launches[other]) == here]
@@ -146,7 +150,7 @@ class Agent:
         if again and not self.silent:
             link.say("result", tries=again)
 
-    # --- what a test makes happen ------------------------------------------------------------------------------------
+    # --- what a test makes happen ---------------------------------------------------------------------------------
 
     def token(self, task_id: str, index: int = -1) -> str:
         """The live try of a task."""
@@ -241,7 +245,7 @@ class Rig:
         self.agent.hang_up()
         self.database.close()
 
-    # --- time passes ---------------------------------------------------------------------------------------------------
+    # --- time passes ----------------------------------------------------------------------------------------------
 
     def step(self) -> int:
         """One step of the loop; how many frames the agent heard."""
@@ -266,9 +270,10 @@ class Rig:
         self.clock.at += int(seconds * SECOND)
         self.settle()
 
-    # --- what people do --------------------------------------------------------------------------------------------------
+    # --- what people do -------------------------------------------------------------------------------------------
 
     def store(self, spec: DagSpec, source: str = "# source") -> int:
+        """A new version of a DAG."""
         with self.database.write() as connection:
             versions.store_spec(connection, spec, {f"/dags/{spec.file}": source}, self.clock.at)
             self.ids[spec.dag_id] = versions.known_dags(connection)[spec.dag_id].id
@@ -304,7 +309,7 @@ class Rig:
         self.agent.end(self.agent.token(task_id, index), self.clock.at, outcome, **more)
         self.settle()
 
-    # --- what is stored ----------------------------------------------------------------------------------------------------
+    # --- what is stored -------------------------------------------------------------------------------------------
 
     def rows(self, table: Any) -> list[Row[Any]]:
         with self.database.read() as connection:
@@ -325,7 +330,7 @@ def settings_of(home: Path, url: str) -> Settings:
     return load_settings(env, home)
 
 
-# --- memory and rows ---------------------------------------------------------------------------------------------------
+# --- memory and rows ------------------------------------------------------------------------------------------
 
 
 def check_rebuild(rig: Rig) -> None:

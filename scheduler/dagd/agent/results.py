@@ -49,7 +49,8 @@ def conclude(ending: Ending) -> Frame:
     if frame is not None:
         reason = frame.get("reason") or (Reason.EXCEPTION if frame["outcome"] == "fail" else None)
         # A shell command's own end, where the frame has it, is what people ask about.
-        own = {name: frame[name] for name in ("exit_code", "signal") if frame.get(name) is not None}
+        own = {name: frame.get(name) for name in ("exit_code", "signal")}
+        own = own if any(value is not None for value in own.values()) else {}
         said = {"outcome": frame["outcome"], "frame": frame, "reason": reason, "error": frame.get("error")}
         return facts | own | said
     if kill is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dagd.decide.state import DagState, State
@@ -40,18 +40,40 @@ class Callbacks:
         """Launch what is open and not in flight."""
         self.is_due = False
         tries: list[dict[str, Any]] = []
+        orphans: list[int] = []
         with self._database.lazy_read() as read:
-            for row in outbox.open_callbacks(read.connection, BATCH):
+            for row in self._open_rows(read):
                 payload = json.loads(row.payload)
                 token = f"{PREFIX}{row.id}-{row.tries}"
                 dag = state.dags.get(state.names.get(payload["dag_id"], -1))
                 if dag is None or token in self._in_flight:
                     continue
                 frame = self._frame(read, dag, row, payload, token, executor)
-                if frame is not None:
-                    self._in_flight.add(token)
-                    tries.append(frame)
+                if frame is None:
+                    orphans.append(row.id)
+                    continue
+                self._in_flight.add(token)
+                tries.append(frame)
         executor.submit(tries)
+        if orphans:
+            self._give_up(orphans)
+
+    def _open_rows(self, read: LazyRead) -> Iterator[Row[Any]]:
+        """Open rows while there is room: those of other schedulers' DAGs must not stand before ours."""
+        after = 0
+        while len(self._in_flight) < BATCH:
+            rows = outbox.open_callbacks(read.connection, BATCH, after)
+            for row in rows:
+                if len(self._in_flight) < BATCH:
+                    yield row
+            if len(rows) < BATCH:
+                return
+            after = rows[-1].id
+
+    def _give_up(self, rows: list[int]) -> None:
+        with self._database.write() as connection:
+            for row_id in rows:
+                outbox.close_callback(connection, row_id, "its run has been deleted", give_up=True)
 
     def _frame(
         self, read: LazyRead, dag: DagState, row: Row[Any], payload: dict[str, Any], token: str,
@@ -76,6 +98,7 @@ class Callbacks:
     def finish(self, results: Iterable[dict[str, Any]]) -> list[str]:
         """Close the rows of ended callbacks; returns the tokens to acknowledge. A failed one is tried again, thrice."""
         tokens: list[str] = []
+        self.is_due = True  # one that failed is tried again, others have waited for room
         with self._database.write() as connection:
             for result in results:
                 token = result["token"]
@@ -86,7 +109,6 @@ class Callbacks:
                     LOG.warning("callback %s failed: %s", token, error)
                 outbox.close_callback(connection, row_id, error, give_up=tried + 1 >= TRIES)
                 self._in_flight.discard(token)
-                self.is_due = self.is_due or failed
                 tokens.append(token)
         return tokens
 

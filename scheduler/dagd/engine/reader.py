@@ -49,11 +49,16 @@ class Reader(threading.Thread):
                     reply["mask"] = secrets
             except DagdError as error:
                 reply.update(ok=False, error={"code": error.code, "what": error.what, "remedy": error.remedy})
-            except requests.DatabaseProblem as error:
-                LOG.warning("a task's request waits for the database: %s", error)
-                self._inbox.put(frame)
-                threading.Event().wait(0.5)
-                continue
+            except (requests.DatabaseProblem, LookupError, TypeError, ValueError) as error:
+                if requests.is_away(error):
+                    LOG.warning("a task's request waits for the database: %s", error)
+                    self._inbox.put(frame)
+                    threading.Event().wait(0.5)
+                    continue
+                # What the database or we cannot take (a NUL in a key, a number for a name) must not end this thread.
+                LOG.warning("a task's request is refused", exc_info=error)
+                what = f"the {frame['kind']} that the task asked for cannot be looked up: {first_line(error)}"
+                reply.update(ok=False, error={"code": DagdError.code, "what": what, "remedy": None})
             self._answer(reply)
 
     def _value(self, frame: Frame) -> tuple[Any, list[str]]:

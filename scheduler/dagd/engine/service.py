@@ -29,10 +29,13 @@ from dagd.model.plans import Launch, Plan, Start
 from dagd.model.settings import Settings
 from dagd.observe.talk import Talk, duration_text
 from dagd.store import dialects, facts
-from dagd.store.database import Database, DBAPIError, IntegrityError
+from dagd.store.database import Database, DBAPIError
 
 LOG = logging.getLogger("dagd.scheduler")
 CARRY_US = 100_000
+TROUBLE_US = 60_000_000
+# What a turn may meet that is no loss of the database: a row that is not as memory thought, or a mistake of ours.
+TROUBLE = (Doubt, DBAPIError, LookupError, ValueError, TypeError, AssertionError)
 
 
 class Scheduler:
@@ -58,7 +61,7 @@ class Scheduler:
         self.pending = Inputs()
         self.seed = secrets.randbits(32)
         self.callbacks = Callbacks(database, self.graphs, self.launcher)
-        self.failures = 0
+        self.failures = self.failed_at = 0
         self.turns = 0
         self.carried: list[Start] = []
         self.carried_since = 0
@@ -96,9 +99,10 @@ class Scheduler:
             self.pending.dag_changes += changes
             self.sweeper.sweep_deliveries(connection, self.state, shards, self.pending)
         self.pending.rebuilt += [run for run in self.state.runs.values() if run.tasks]
-        # Asked for when the live tries are counted: what they use must never be given to another.
-        for name, slots, quota in self.membership.pool_shares(self.state):
-            self._set_pool(name, slots, quota)
+        if only is None:
+            # Asked for when the live tries are counted: what they use must never be given to another.
+            for name, slots, quota in self.membership.pool_shares(self.state):
+                self._set_pool(name, slots, quota)
         self.adopt_all()
 
     def _set_pool(self, name: str, slots: int, quota: int) -> None:
@@ -137,34 +141,43 @@ class Scheduler:
         self.turns += 1
         self.seed += 1
         now = self.clock.now()
-        plan = decide(self.state, inputs, now, self.seed)
-        plan.starts[:0] = self.carried
-        if plan.needs_commit() or (plan.starts and now - self.carried_since > CARRY_US):
-            try:
+        try:
+            plan = decide(self.state, inputs, now, self.seed)
+            plan.starts[:0] = self.carried
+            commits = plan.needs_commit() or (plan.starts and self.carried and now - self.carried_since >= CARRY_US)
+            if commits:
                 self.committer.submit(plan, self._lag())
-            except Fenced as error:
-                LOG.error("%s", error)
-                self.join()
-                return False
-            except (Doubt, IntegrityError) as error:
-                self.failures += 1
-                LOG.warning("a commit met the unexpected, memory is rebuilt: %s", error)
-                self.recover(inputs)
-                return False
-            self.carried, self.carried_since = [], now
+        except Fenced as error:
+            LOG.error("%s", error)
+            self.join()
+            return False
+        except TROUBLE as error:
+            if isinstance(error, DBAPIError) and dialects.is_disconnect(error):
+                raise
+            LOG.warning("a turn met the unexpected, memory is rebuilt", exc_info=error)
+            self.recover(inputs, now)
+            return False
+        if commits:
+            self.carried = []
         else:
             self.carry(plan.starts, now)
-        self.failures = 0
         self.act(plan)
         return True
 
-    def recover(self, inputs: Inputs) -> None:
-        """Rebuild; when the same trouble comes a third time, each DAG is decided alone and what fails is set aside."""
+    def recover(self, inputs: Inputs, now: int) -> None:
+        """Rebuild; when trouble comes a third time, each DAG is decided alone and what fails is set aside.
+
+        A turn that goes well in between proves nothing: a result that makes trouble is told again a moment later.
+        """
+        self.failures = 1 if now - self.failed_at > TROUBLE_US else self.failures + 1
+        self.failed_at = now
         try:
-            if self.failures >= 2:
+            if self.failures > 2:
                 self.set_aside(inputs)
                 self.failures = 0
             self.rebuild()
+            # What was written after all is not asked for again: its results are forgotten now.
+            self._forget_strays([result["token"] for result in inputs.results])
         except Fenced as error:
             LOG.error("%s", error)
             self.join()
@@ -183,7 +196,7 @@ class Scheduler:
                 if plan.needs_commit():
                     self.committer.submit(plan)
                 self.act(plan)
-            except (Doubt, DBAPIError, KeyError, ValueError) as error:
+            except TROUBLE as error:
                 if isinstance(error, DBAPIError) and dialects.is_disconnect(error):
                     raise
                 LOG.error("DAG %s is set aside: %s", dag_id, error)
@@ -239,6 +252,7 @@ class Scheduler:
         with self.database.read() as connection:
             live = facts.live_tokens(connection, tokens)
         self.executor.acknowledge([token for token in tokens if token not in live])
+        self.executor.flush()
 
     def _after_events(self) -> None:
         """Deliveries of this commit: mine are taken at once, owners of others are rung."""

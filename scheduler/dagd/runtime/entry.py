@@ -17,6 +17,7 @@ from dagd.authoring.instants import exact_micros
 from dagd.authoring.operator import BaseOperator
 from dagd.authoring.outcomes import CommandFailed, DeferTask, FailTask, SensorTimeout, SkipTask
 from dagd.model.errors import NotFound, XComRefused
+from dagd.model.specs import storable
 from dagd.model.times import delta_micros
 from dagd.runtime.arguments import Resolver, instantiate
 from dagd.runtime.callbacks import call_all, run_callback
@@ -42,6 +43,21 @@ def run_try(
 
     `on_error` sees an exception before it becomes a frame (a debugger).
     """
+    return _storable(_run(loaded, launch, channel, on_error))
+
+
+def _storable(value: Any) -> Any:
+    """What user code said, without the characters that would make the whole turn's commit fail."""
+    if isinstance(value, str):
+        return value if value.isascii() and "\0" not in value else storable(value)
+    if isinstance(value, dict):
+        return {name: _storable(one) for name, one in value.items()}
+    return [_storable(one) for one in value] if isinstance(value, list) else value
+
+
+def _run(
+    loaded: LoadedDag, launch: dict[str, Any], channel: Asker, on_error: Callable[[BaseException], None] | None
+) -> dict[str, Any]:
     masker = Masker()
     asker = MaskedAsker(channel, masker)
     AMBIENT.channel = asker

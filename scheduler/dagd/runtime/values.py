@@ -10,6 +10,7 @@ from typing import Any, overload
 
 from dagd.authoring.ambient import Asker
 from dagd.model.errors import XComRefused
+from dagd.model.specs import storable
 from dagd.runtime.xcom import LazyValues, decode, encode, length_of
 
 RETURN_KEY = "return_value"
@@ -136,8 +137,8 @@ class Outbox:
 
     def push(self, key: str, value: Any) -> None:
         """Keep a value under a key; a later one replaces it. Raises XComRefused for its type or size."""
-        if not 0 < len(key) <= 512:
-            raise XComRefused(f"the XCom key {key!r} is not 1 to 512 characters long")
+        if not isinstance(key, str) or not 0 < len(key) <= 512 or storable(key) != key:
+            raise XComRefused(f"the XCom key {key!r:.600} is no text of 1 to 512 characters without NUL")
         text = encode(value)
         raw = text.encode("utf-8")
         if len(raw) > self._limit:

@@ -25,12 +25,12 @@ def due(connection: Connection, limit: int) -> list[Row[Any]]:
     )
 
 
-def open_callbacks(connection: Connection, limit: int) -> list[Row[Any]]:
-    """Callbacks that have not run yet, oldest first."""
+def open_callbacks(connection: Connection, limit: int, after: int = 0) -> list[Row[Any]]:
+    """Callbacks that have not run yet, oldest first, behind the row `after`."""
     return list(
         connection.execute(
             select(outbox)
-            .where(outbox.c.delivered_at.is_(None), outbox.c.topic == CALLBACK)
+            .where(outbox.c.delivered_at.is_(None), outbox.c.topic == CALLBACK, outbox.c.id > after)
             .order_by(outbox.c.id)
             .limit(limit)
         )
