@@ -320,6 +320,9 @@ class Rig:
         rows = [row for row in self.rows(attempt) if row.run_id == run]
         return [(row.task_no, row.try_no, AttemptState(row.state).word) for row in rows]
 
+    def runs(self) -> list[Row[Any]]:
+        return self.rows(dag_run)
+
     def run_states(self) -> dict[int, int]:
         return {row.id: row.state for row in self.rows(dag_run)}
 

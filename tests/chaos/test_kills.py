@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import time
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ DAGS = """
     from dagd import DAG, task
 
     def witness(word, ti):
-        line = f"{{word}} {{ti.dag_id}}|{{ti.run_id}}|{{ti.task_id}}|{{ti.map_index}} {{ti.try_number}} {{time.time_ns()}}\\n"
+        instance = f"{{ti.dag_id}}|{{ti.run_id}}|{{ti.task_id}}|{{ti.map_index}}"
+        line = f"{{word}} {{instance}} {{ti.try_number}} {{time.time_ns()}}\\n"
         with open({journal!r}, "ab", buffering=0) as file:
             file.write(line.encode())
 
@@ -73,7 +75,7 @@ def check_witness(path: Path, successes: set[str]) -> list[str]:
     problems = []
     seen = read_witness(path)
     for instance, lines in seen.items():
-        for before, after in zip(lines, lines[1:], strict=False):
+        for before, after in pairwise(lines):
             if before[0] == "begin" and after[0] == "end" and before[1] != after[1]:
                 problems.append(f"tries overlap: {instance} {before} {after}")
     ended = {instance for instance, lines in seen.items() if any(word == "end" for word, _, _ in lines)}
@@ -119,7 +121,7 @@ def test_nothing_is_lost_or_doubled_under_random_kills(home: Home) -> None:
     assert len(set(slots)) == len(slots), told
     for dag_id in {dag for _, dag in slots}:
         own = sorted(slot for slot, dag in slots if dag == dag_id)
-        assert all(after - before == 2_000_000 for before, after in zip(own, own[1:], strict=False)), told
+        assert all(after - before == 2_000_000 for before, after in pairwise(own)), told
     successes = {
         f"{dag}|{run}|{task}|{index}"
         for dag, run, task, index in rows_of(

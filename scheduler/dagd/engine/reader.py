@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from dagd.model.errors import DagdError
+from dagd.model.errors import DagdError, Refused
 from dagd.runtime.masking import is_sensitive
 from dagd.store import requests
 from dagd.store.database import Database
@@ -47,18 +47,13 @@ class Reader(threading.Thread):
                 reply["value"] = value
                 if secrets:
                     reply["mask"] = secrets
-            except DagdError as error:
-                reply.update(ok=False, error={"code": error.code, "what": error.what, "remedy": error.remedy})
-            except (requests.DatabaseProblem, LookupError, TypeError, ValueError) as error:
+            except (DagdError, requests.DatabaseProblem, LookupError, TypeError, ValueError) as error:
                 if requests.is_away(error):
                     LOG.warning("a task's request waits for the database: %s", error)
                     self._inbox.put(frame)
                     threading.Event().wait(0.5)
                     continue
-                # What the database or we cannot take (a NUL in a key, a number for a name) must not end this thread.
-                LOG.warning("a task's request is refused", exc_info=error)
-                what = f"the {frame['kind']} that the task asked for cannot be looked up: {first_line(error)}"
-                reply.update(ok=False, error={"code": DagdError.code, "what": what, "remedy": None})
+                reply.update(ok=False, error=_refusal(frame, error))
             self._answer(reply)
 
     def _value(self, frame: Frame) -> tuple[Any, list[str]]:
@@ -71,3 +66,12 @@ class Reader(threading.Thread):
         if frame["kind"] == "variable" and isinstance(value, str) and is_sensitive(frame["args"]["key"]):
             masks = [value]
         return value, masks
+
+
+def _refusal(frame: Frame, error: Exception) -> dict[str, Any]:
+    """Why a request has no answer. What cannot even be asked (a NUL in a key) must not end the thread for all others."""
+    if isinstance(error, DagdError):
+        return {"code": error.code, "what": error.what, "remedy": error.remedy}
+    LOG.warning("a task's request is refused", exc_info=error)
+    what = f"the {frame['kind']} cannot be looked up: {getattr(error, 'orig', None) or error}"
+    return {"code": Refused.code, "what": what, "remedy": None}

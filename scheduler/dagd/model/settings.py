@@ -62,7 +62,7 @@ KEYS: dict[str, Key] = {
             "secrets.connection_key",
             str,
             "",
-            "Fernet key(s) for connections, newest first; empty: <home>/keys",
+            "Base64 key(s) that seal connections, newest first; empty: <home>/keys",
             secret=True,
         ),
         Key("notify.webhook_url", str, "", "Alerts are posted here as JSON", secret=True),

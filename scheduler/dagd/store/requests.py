@@ -15,7 +15,7 @@ from sqlalchemy import Connection, and_, case, delete, insert, or_, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from dagd.authoring.params import merge_params
-from dagd.model.errors import DagdError, InvalidId, NotFound, Refused
+from dagd.model.errors import DagdError, InvalidId, NotFound, Refused, Unreachable
 from dagd.model.plans import NewRun
 from dagd.model.specs import DagSpec, canonical, spec_from_json
 from dagd.model.states import AttemptState, RunKind, RunState
@@ -31,6 +31,11 @@ PREFIXES = ("scheduled__", "backfill__", "asset__", "plan__")
 ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,250}")
 LONGEST_KEY = 250
 LETTERS = string.ascii_lowercase + string.digits
+
+
+def is_away(error: Exception) -> bool:
+    """Whether a request failed because the database cannot be reached now."""
+    return isinstance(error, Unreachable) or (isinstance(error, DBAPIError) and dialects.is_disconnect(error))
 
 
 @dataclass(frozen=True, slots=True)
