@@ -1,6 +1,6 @@
 """Random kills of real processes, with a witness that is not dagd's: nothing lost, nothing doubled, all runs end.
 
-DAGD_CHAOS_SECONDS (60) and DAGD_CHAOS_SEED choose how long and which kills.
+DAGD_TEST_CHAOS_SECONDS (60) and DAGD_TEST_CHAOS_SEED choose how long and which kills.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import pytest
 
 from tests.e2e.home import Home, wait_for
 
-SECONDS = int(os.environ.get("DAGD_CHAOS_SECONDS", "60"))
-SEED = int(os.environ.get("DAGD_CHAOS_SEED", str(int(time.time()))))
+SECONDS = int(os.environ.get("DAGD_TEST_CHAOS_SECONDS", "60"))
+SEED = int(os.environ.get("DAGD_TEST_CHAOS_SEED", str(int(time.time()))))
 VICTIMS = ("engine.part scheduler", "engine.part processor", "agent.main", "agent.keeper", "agent.zygote", "dagd up")
 
 DAGS = """
