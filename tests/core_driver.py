@@ -112,10 +112,10 @@ class Rows:
             self._supersede(gone)
         for start in plan.starts:
             self._move(start, "start", started_at=start.started_at)
-        for end in plan.ends:
-            self._end(end)
         for wait in plan.deferrals:
             self._move(wait, "defer", resume_at=wait.resume_at, leg_state=wait.state, started_at=wait.started_at)
+        for end in plan.ends:
+            self._end(end)
         for one in plan.settles:
             self._insert((*one.key, 0), state=int(ATTEMPT_MOVES[one.event].target), reason=one.reason, ended_at=one.at)
         for born in plan.enqueues:

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import event
 
 from dagd.decide.core import Inputs, decide
-from dagd.decide.state import State
+from dagd.decide.state import RETRYING, RunView, State
 from dagd.engine import loader
 from dagd.engine.clock import Clock
 from dagd.engine.loop import Loop
@@ -305,7 +305,7 @@ class Rig:
         """A live try ends and all is settled. `value=n` is a returned list of n items."""
         if "value" in more:
             length = more.pop("value")
-            more["xcom"] = [{"key": "return_value", "text": "[]", "length": length, "size": 2}]
+            more["xcom"] = [{"key": "return_value", "text": str([0] * length), "length": length, "size": 2}]
         self.agent.end(self.agent.token(task_id, index), self.clock.at, outcome, **more)
         self.settle()
 
@@ -349,7 +349,7 @@ def check_rebuild(rig: Rig) -> None:
     for dag_id, asset, number, ts in found.deliveries:
         fresh.dags[dag_id].open_events.setdefault(asset, {})[number] = ts
     assert picture(mine, carried) == picture(fresh, set())
-    for kind_key in needed_timers(fresh):
+    for kind_key in [timer for timer in needed_timers(fresh) if timer[0] > rig.clock.at]:
         assert kind_key in {(timer.at, timer.kind, timer.key) for timer in mine.timers}, kind_key
         assert kind_key in {(timer.at, timer.kind, timer.key) for timer in fresh.timers}, kind_key
     fresh.capacity = 0
@@ -368,7 +368,7 @@ def picture(state: State, carried: set[str]) -> dict[str, Any]:
                 if one.token in carried:
                     task.states[pos] = AttemptState.QUEUED  # its start is stored with the next commit
         shape = portrait(run) if run.tasks and run.state.is_active else None
-        runs[run.id] = (run.state, run.verdict, run.graph.version, dict(run.deadlines), shape)
+        runs[run.id] = (run.state, run.verdict, run.graph.version, dict(run.deadlines), shape, live_facts(run))
     for task, pos in _carried_places(state, carried):
         task.states[pos] = AttemptState.RUNNING
     dags = {}
@@ -387,6 +387,16 @@ def picture(state: State, carried: set[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def live_facts(run: RunView) -> dict[tuple[int, int], tuple[Any, ...]]:
+    """What of live tries decides their next step."""
+    return {
+        (task.i, pos): (one.stop_reason, one.leg_state)
+        for task in run.tasks
+        for pos, one in task.instances.items()
+        if one.token is not None
+    }
+
+
 def _carried_places(state: State, carried: set[str]) -> list[tuple[Any, int]]:
     places = [state.tokens[token] for token in carried if token in state.tokens]
     return [(state.runs[run].tasks[i], pos) for run, i, pos in places]
@@ -395,9 +405,6 @@ def _carried_places(state: State, carried: set[str]) -> list[tuple[Any, int]]:
 def needed_timers(state: State) -> list[tuple[int, str, tuple[Any, ...]]]:
     """The timers without which something would never happen."""
     found: list[tuple[int, str, tuple[Any, ...]]] = []
-    for dag in state.dags.values():
-        if dag.next_due is not None and dag.is_schedulable:
-            pass  # armed by the turn that takes the DAG's row (`runs.refresh_due`)
     for run in state.runs.values():
         found += [(due, "deadline", (run.id, i, kind)) for (i, kind), due in run.deadlines.items()]
         limit = run.graph.spec.dagrun_timeout_us
@@ -405,7 +412,9 @@ def needed_timers(state: State) -> list[tuple[int, str, tuple[Any, ...]]]:
             found.append((run.started_at + limit, "run_timeout", (run.id,)))
         for task in run.tasks:
             for pos, one in task.instances.items():
-                if task.states[pos] == 5 and one.next_try_at is not None:
+                if pos >= len(task.states):
+                    continue  # an index of before a clear
+                if task.states[pos] == RETRYING and one.next_try_at is not None:
                     found.append((one.next_try_at, "retry", (run.id, task.i, pos, one.try_no)))
                 elif task.states[pos] == AttemptState.DEFERRED:
                     found.append((one.resume_at or 0, "resume", (run.id, task.i, pos, one.token)))

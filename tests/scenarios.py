@@ -126,7 +126,8 @@ class World:
     def _value_of(self, told: dict[str, Any], spec: TaskSpec) -> dict[str, Any]:
         dice = self.dice
         length = dice.choice([0, 1, 2, 2, 3])
-        more: dict[str, Any] = {"xcom": [{"key": "return_value", "text": "[]", "length": length, "size": 2}]}
+        text = str([0] * length)
+        more: dict[str, Any] = {"xcom": [{"key": "return_value", "text": text, "length": length, "size": len(text)}]}
         if spec.decides == "branch":
             below = [one.task_id for one in self.specs[told["dag_id"]].tasks if spec.task_id in one.upstreams]
             more["branch"] = dice.sample(below, dice.randint(0, len(below)))

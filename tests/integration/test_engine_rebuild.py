@@ -30,18 +30,23 @@ def test_memory_rebuilt_from_rows_equals_memory(
             patched.setattr(dialects, "clock", lambda _connection, clock=clock: clock.at)
             specs = random_dags(dice)
             rig = Rig(home, f"sqlite:///{home / 'dagd.db'}", *specs, clock=clock)
-            with rig.database.write() as connection:
-                for name, slots in POOLS.items():
-                    catalog.set_pool(connection, name, slots, None, "ann")
-            world = World(rig, dice, specs)
-            rig.trigger()
-            rig.pass_time()
-            for move in range(MOVES):
-                act = world.act()
-                clock.at += SECOND
-                rig.settle()
-                try:
-                    check_rebuild(rig)
-                except AssertionError as error:
-                    raise AssertionError(f"seed {seed}, move {move} ({act}): {error}") from error
-            rig.close()
+            try:
+                live_through(rig, World(rig, dice, specs), seed)
+            finally:
+                rig.close()
+
+
+def live_through(rig: Rig, world: World, seed: int) -> None:
+    with rig.database.write() as connection:
+        for name, slots in POOLS.items():
+            catalog.set_pool(connection, name, slots, None, "ann")
+    rig.trigger()
+    rig.pass_time()
+    for move in range(MOVES):
+        act = world.act()
+        rig.clock.at += SECOND
+        rig.settle()
+        try:
+            check_rebuild(rig)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}, move {move} ({act}): {error}") from error

@@ -10,7 +10,7 @@ import pytest
 
 from dagd.model.errors import Doubt, Fenced
 from dagd.model.plans import Plan
-from dagd.model.specs import DagSpec, DeadlineSpec
+from dagd.model.specs import DagSpec, DeadlineSpec, ExpandSpec, MapSource
 from dagd.model.states import AttemptState, CommandState, DeadlineState, RunState
 from dagd.model.times import SECOND
 from dagd.store import catalog, dialects, outbox, shards
@@ -124,7 +124,7 @@ class Breaking:
 
     def __init__(self, rig: Rig, *errors: Exception, after: bool = False) -> None:
         self.submit, self.errors, self.after = rig.scheduler.committer.submit, list(errors), after
-        rig.scheduler.committer.submit = self  # type: ignore[method-assign, assignment]
+        rig.scheduler.committer.submit = self  # type: ignore[method-assign]
 
     def __call__(self, plan: Plan, lag_us: int = 0) -> None:
         breaks = self.errors and plan.needs_commit()
@@ -134,7 +134,9 @@ class Breaking:
             raise self.errors.pop(0)
 
 
-@pytest.mark.parametrize("error", [Doubt("1 of 2"), IntegrityError("x", None, Exception("unique"))], ids=["doubt", "integrity"])
+@pytest.mark.parametrize(
+    "error", [Doubt("1 of 2"), IntegrityError("x", None, Exception("unique"))], ids=["doubt", "integrity"]
+)
 def test_trouble_drops_memory_and_the_turn_is_taken_again(rig_of: Any, error: Exception) -> None:
     rig = rig_of(chain())
     rig.trigger()
@@ -182,7 +184,9 @@ def test_what_fails_alone_is_set_aside_and_everything_else_goes_on(rig_of: Any) 
     rig.trigger("other")
     rig.pass_time()
     with rig.database.write() as connection:  # a value that the result will bring is there already
-        connection.execute(XCOM.insert().values(run_id=1, task_no=1, map_index=-1, key="return_value", body="1", size=1))
+        connection.execute(
+            XCOM.insert().values(run_id=1, task_no=1, map_index=-1, key="return_value", body="1", size=1)
+        )
     rig.finish("a", value=1)
     for _ in range(8):
         rig.agent.repeat(rig.agent.spool)
@@ -398,7 +402,7 @@ def test_s1_a_pause_that_comes_between_leaves_no_run(rig_of: Any) -> None:
             rig.set_paused("sales", pauses.pop())
         submit(plan, lag_us)
 
-    rig.scheduler.committer.submit = pause_first  # type: ignore[method-assign]
+    rig.scheduler.committer.submit = pause_first
     rig.pass_time(31)
     rig.pass_time(120)
     assert slots(rig) == []
@@ -525,3 +529,34 @@ def test_a_fence_that_falls_while_memory_is_rebuilt_is_a_new_incarnation(
     rig.finish("a")
     assert rig.scheduler.membership.incarnation > first
     assert rig.tries() == [(1, 1, "success"), (2, 1, "queued")]
+
+
+def test_a_try_whose_item_is_not_there_fails_alone(rig_of: Any) -> None:
+    """The scheduler that raised here raised again at each start: the try was launched again, and again in vain."""
+    mapped = task("m", "a", expand=ExpandSpec("product", ("x",), (MapSource("xcom", task_id="a"),)))
+    rig = rig_of(spec("sales", task("a"), mapped, max_active_tasks=1))
+    rig.trigger()
+    rig.pass_time()
+    rig.finish("a", value=2)
+    with rig.database.write() as connection:
+        connection.execute(XCOM.delete())
+    rig.crash()
+    rig.agent.end(rig.agent.token("m", 0), rig.clock.at)
+    rig.settle()
+    assert rig.run_states() == {1: RunState.FAILED}
+    rows = [row for row in rig.rows(attempt) if row.map_index == 1]
+    assert ["its values cannot be read" in row.error for row in rows] == [True]
+
+
+def test_a_mark_leaves_the_items_of_those_that_wait(rig_of: Any) -> None:
+    mapped = task("m", "a", expand=ExpandSpec("product", ("x",), (MapSource("xcom", task_id="a"),)))
+    rig = rig_of(spec("sales", task("a"), mapped, max_active_tasks=1))
+    rig.trigger()
+    rig.pass_time()
+    rig.finish("a", value=2)
+    rig.ask("mark_tasks", 1, instances=[["a", None]], state="success")
+    rig.pass_time()
+    rig.crash()
+    for index in (0, 1):
+        rig.finish("m", index=index)
+    assert rig.run_states() == {1: RunState.SUCCESS}

@@ -49,12 +49,19 @@ def test_a_delivered_row_is_closed_and_one_that_failed_is_due_after_its_pause(co
 
 def test_a_callback_that_failed_stays_open_until_it_is_given_up(connection: Connection) -> None:
     put(connection, (1, outbox.CALLBACK), (2, outbox.CALLBACK))
-    outbox.close_callback(connection, 1, None, give_up=False)
-    outbox.close_callback(connection, 2, "boom", give_up=False)
+    outbox.close_callback(connection, 1, 0, None, give_up=False)
+    for _ in range(2):  # told twice, it counts once
+        outbox.close_callback(connection, 2, 0, "boom", give_up=False)
     assert [(row.id, row.tries, row.error) for row in outbox.open_callbacks(connection, 10)] == [(2, 1, "boom")]
-    outbox.close_callback(connection, 2, "boom again", give_up=True)
+    outbox.close_callback(connection, 2, 1, "boom again", give_up=True)
+    outbox.close_callback(connection, 2, 2, None, give_up=False)
     assert outbox.open_callbacks(connection, 10) == []
     assert connection.execute(select(table.c.tries, table.c.error).where(table.c.id == 2)).one() == (2, "boom again")
+
+
+def test_callbacks_are_read_page_by_page(connection: Connection) -> None:
+    put(connection, *[(number, outbox.CALLBACK) for number in (1, 2, 3)])
+    assert ids(outbox.open_callbacks(connection, 2, after=1)) == [2, 3]
 
 
 def test_a_part_says_that_it_is_alive_in_one_row(connection: Connection) -> None:

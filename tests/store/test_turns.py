@@ -168,6 +168,12 @@ def test_a_start_and_an_end_of_one_turn_are_written_in_this_order(connection: Co
     assert (row.state, row.agent, row.pid) == (A.SUCCESS, "agent", 42)
 
 
+def test_a_try_that_defers_may_be_stopped_in_the_same_turn(connection: Connection) -> None:
+    write(connection, enqueues=[make.enqueue()])
+    write(connection, deferrals=[Deferral(KEY, 1, "t1", NOW, 1, NOW, "{}")], ends=[make.end("cancel")])
+    assert connection.execute(select(attempt.c.state)).scalar_one() == A.CANCELLED
+
+
 def test_a_late_start_is_left_alone(connection: Connection) -> None:
     write(connection, enqueues=[make.enqueue()])
     write(connection, ends=[make.end("succeed")])

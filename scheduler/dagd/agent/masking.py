@@ -22,6 +22,7 @@ def forms(secret: str) -> set[bytes]:
         raw,
         quote(raw, safe="").encode(), quote(raw).encode(), quote_plus(raw).encode(),
         json.dumps(secret)[1:-1].encode(), json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "replace"),
+        repr(secret)[1:-1].encode("utf-8", "replace"),
     }  # fmt: skip
     for encoded in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
         found |= {encoded, encoded.rstrip(b"=")}

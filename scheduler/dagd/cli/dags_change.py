@@ -37,7 +37,7 @@ def _set_paused(out: Output, names: tuple[str, ...], paused: bool) -> None:
     known = settings()
     with opened(known) as database:
         with database.write() as connection:
-            rows = [refs.find_dag(connection, refs.parse(name).dag) for name in names]
+            rows = [refs.find_dag(connection, refs.dag_alone(name)) for name in names]
             changed = [catalog.set_paused(connection, row.id, row.name, paused, requests.user_name()) for row in rows]
     ring_all(known.run_folder)
     word = "paused" if paused else "active"
@@ -55,7 +55,7 @@ def delete(out: Output, dag: str, yes: bool, dry_run: bool) -> None:
     known = settings()
     with opened(known) as database:
         with database.read() as connection:
-            row = refs.find_dag(connection, refs.parse(dag).dag)
+            row = refs.find_dag(connection, refs.dag_alone(dag))
             active = upkeep.runs_of(connection, row.id, active=True)
             runs = upkeep.runs_of(connection, row.id)
         if row.missing_since is None and (known.dags_folder / row.file).exists():
@@ -87,7 +87,7 @@ def reparse(out: Output, dag: str) -> None:
     """Have a DAG's file read again: its modification time is set to now, which the processor sees within a second."""
     known = settings()
     with opened(known) as database, database.read() as connection:
-        row = refs.find_dag(connection, refs.parse(dag).dag)
+        row = refs.find_dag(connection, refs.dag_alone(dag))
     path = known.dags_folder / row.file
     try:
         os.utime(path)

@@ -45,6 +45,14 @@ def parse(text: str) -> Ref:
     return Ref(str(dag), run, task, None if index is None else _index(index, text), up, down)
 
 
+def dag_alone(text: str) -> str:
+    """The DAG of a reference that may name nothing else. Raises NotFound: `DAG/RUN` must not act on the whole DAG."""
+    ref = parse(text)
+    if ref.run is not None:
+        raise NotFound(f"{text!r} is no DAG", remedy=f"Write {ref.dag}.")
+    return ref.dag
+
+
 def _index(text: str, whole: str) -> int:
     if not text.isascii() or not text.removeprefix("-").isdigit() or len(text) > 9:
         raise NotFound(f"{whole!r}: {text!r} is no map index", remedy="A map index is a number from 0.")

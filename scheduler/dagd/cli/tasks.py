@@ -11,12 +11,14 @@ from dagd.cli import instances, refs, tasks_found
 from dagd.cli.context import limit_option, settings
 from dagd.cli.dags import TASKS as SPEC_COLUMNS
 from dagd.cli.dags import task_json
+from dagd.cli.masking import mask_value, masker_of
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.runs_shown import TASKS as INSTANCE_COLUMNS
 from dagd.cli.runs_shown import for_table
 from dagd.engine.loader import Graphs
 from dagd.model.states import AttemptState, Charge
+from dagd.runtime.masking import Masker
 from dagd.runtime.xcom import to_shown
 from dagd.store import reads, reads_runs
 
@@ -87,10 +89,11 @@ def full_task(connection: Any, text: str) -> Row:
     row = instances.instance_row(stored, task, task.pos(index), index)
     values = {one.key: one for one in reads_runs.values_of(connection, place.run.id, place.task_no, index)}
     rendered = values.pop(RENDERED, None)
+    masker = masker_of(connection) if values or rendered else Masker()
     return {
         "dag_id": place.dag.name, "run_id": place.run.run_id, **row,
-        "xcom": {key: read_value(one) for key, one in values.items()},
-        "rendered": {} if rendered is None else dict(read_value(rendered)),
+        "xcom": {key: mask_value(masker, read_value(one)) for key, one in values.items()},
+        "rendered": {} if rendered is None else mask_value(masker, dict(read_value(rendered))),
         "operator": task.spec.operator, "trigger_rule": task.spec.trigger_rule, "upstreams": list(task.spec.upstreams),
         "queue": task.spec.queue, "owner": task.spec.owner, "priority": task.spec.priority, "doc_md": task.spec.doc_md,
     }  # fmt: skip

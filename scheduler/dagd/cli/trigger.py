@@ -55,7 +55,7 @@ def trigger(
     logical_at = None if logical_date is None else read_instant(logical_date, zone)
     with opened(known) as database:
         with database.write() as connection:
-            row = refs.find_dag(connection, refs.parse(dag).dag)
+            row = refs.find_dag(connection, refs.dag_alone(dag))
             _, spec = requests.current_spec(connection, row.name)
             given |= dict(read_param(text, spec.params) for text in params)
             made = requests.trigger_run(

@@ -137,20 +137,24 @@ def _park(pool: Pool, key: tuple[int, int], dag: DagState, queue: deque[Ready]) 
     pool.parked.setdefault(key, {}).setdefault(dag.id, deque()).extend(queue)
 
 
-def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str:
-    state = turn.state
-    skipped: list[Ready] = []
-    outcome = "empty"
+def _next_startable(state: State, queue: deque[Ready]) -> Ready | None:
+    """Take the first entry whose instance still waits for a place; what has moved on since leaves the queue."""
     while queue:
         item = queue.popleft()
-        run = item.run
         if not item.is_current(state):
             continue
-        if run.tasks[item.task].states[item.pos] not in STARTABLE:
-            if item.pos + 1 < item.end:
-                queue.appendleft(item._replace(pos=item.pos + 1))
-            continue
-        task = run.tasks[item.task]
+        if item.run.tasks[item.task].states[item.pos] in STARTABLE:
+            return item
+        if item.pos + 1 < item.end:
+            queue.appendleft(item._replace(pos=item.pos + 1))
+    return None
+
+
+def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str:
+    skipped: list[Ready] = []
+    outcome = "empty"
+    while (item := _next_startable(turn.state, queue)) is not None:
+        run, task = item.run, item.run.tasks[item.task]
         if task.spec.pool_slots > pool.slots:
             pool.aside.append(item)  # the pool shrank
             continue

@@ -133,7 +133,8 @@ def _supersede(
     turn: Turn, request: Request, run: RunView, task: TaskState, index: int | None, reason: str, drop: bool
 ) -> None:
     key = (run.id, task.no, EVERY_INDEX if index is None else index)
-    turn.plan.supersedes.append(Supersede(key, request.id, drop))
+    # What a marked task returned stays: instances mapped over it may not have been launched yet.
+    turn.plan.supersedes.append(Supersede(key, request.id, drop, drop_values=reason != Reason.MARKED))
     for pos, instance in list(task.instances.items()):
         if instance.token is None or task.states[pos] not in ADMITTED:
             continue

@@ -40,7 +40,7 @@ class Callbacks:
         """Launch what is open and not in flight."""
         self.is_due = False
         tries: list[dict[str, Any]] = []
-        orphans: list[int] = []
+        orphans: list[Row[Any]] = []
         with self._database.lazy_read() as read:
             for row in self._open_rows(read):
                 payload = json.loads(row.payload)
@@ -50,7 +50,7 @@ class Callbacks:
                     continue
                 frame = self._frame(read, dag, row, payload, token, executor)
                 if frame is None:
-                    orphans.append(row.id)
+                    orphans.append(row)
                     continue
                 self._in_flight.add(token)
                 tries.append(frame)
@@ -70,10 +70,10 @@ class Callbacks:
                 return
             after = rows[-1].id
 
-    def _give_up(self, rows: list[int]) -> None:
+    def _give_up(self, rows: list[Row[Any]]) -> None:
         with self._database.write() as connection:
-            for row_id in rows:
-                outbox.close_callback(connection, row_id, "its run has been deleted", give_up=True)
+            for row in rows:
+                outbox.close_callback(connection, row.id, row.tries, "its run has been deleted", give_up=True)
 
     def _frame(
         self, read: LazyRead, dag: DagState, row: Row[Any], payload: dict[str, Any], token: str,
@@ -107,7 +107,7 @@ class Callbacks:
                 error = json.dumps(result.get("error") or result.get("reason")) if failed else None
                 if failed:
                     LOG.warning("callback %s failed: %s", token, error)
-                outbox.close_callback(connection, row_id, error, give_up=tried + 1 >= TRIES)
+                outbox.close_callback(connection, row_id, tried, error, give_up=tried + 1 >= TRIES)
                 self._in_flight.discard(token)
                 tokens.append(token)
         return tokens

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Any
 
 from dagd.authoring.params import merge_params
@@ -14,6 +15,8 @@ from dagd.model.settings import Settings
 from dagd.model.states import RunKind
 from dagd.store import facts
 from dagd.store.database import Database, LazyRead
+
+LOG = logging.getLogger("dagd.launcher")
 
 
 class Launcher:
@@ -28,17 +31,25 @@ class Launcher:
             "xcom_limit": settings["xcom.limit_mb"] * 1024 * 1024,
         }
 
-    def launch(self, state: State, executor: Executor, launches: list[Launch]) -> None:
-        """Submit the launches whose run and instance are still as the plan left them."""
+    def launch(self, state: State, executor: Executor, launches: list[Launch]) -> list[dict[str, Any]]:
+        """Submit the launches whose run and instance are still as the plan left them. Returns a result for each try
+        that cannot be launched because a value that it needs is not there: it fails, and nobody else."""
         if not launches:
-            return
+            return []
+        tries, failed = [], []
         with self._database.lazy_read() as read:
-            tries = []
             for launch in launches:
                 run = state.runs.get(launch.key[0])
-                if run is not None and run.tasks:
+                if run is None or not run.tasks:
+                    continue
+                try:
                     tries.append(self.frame(read, state.dags[run.dag], run, launch, executor))
+                except (LookupError, OSError, ValueError) as error:
+                    LOG.warning("try %s cannot be launched", launch.token, exc_info=error)
+                    problem = {"type": type(error).__name__, "message": f"its values cannot be read: {error}"}
+                    failed.append({"token": launch.token, "outcome": "fail", "ended_at": launch.now, "error": problem})
         executor.submit(tries)
+        return failed
 
     def frame(self, read: LazyRead, dag: DagState, run: RunView, launch: Launch, executor: Executor) -> dict[str, Any]:
         """The launch frame of one try."""

@@ -118,7 +118,7 @@ class Loop:
 
     def _timeout(self) -> float:
         scheduler = self.scheduler
-        if any((scheduler.pending.rebuilt, scheduler.pending.deliveries, scheduler.pending.dag_changes, self._replies)):
+        if self._replies or not scheduler.pending.is_empty():
             return 0.0
         due = [self._swept_at + SWEEP_US]
         timer = scheduler.state.next_timer_at()

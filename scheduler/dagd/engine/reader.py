@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dagd.model.errors import DagdError, Refused
-from dagd.runtime.masking import is_sensitive
+from dagd.runtime.masking import secrets_of_connection, secrets_of_variable
 from dagd.store import requests
 from dagd.store.database import Database
 from dagd.store.secrets import Sealer
@@ -63,13 +63,15 @@ class Reader(threading.Thread):
         if frame["kind"] in WRITES:
             return requests.write_for_task(self._database, frame["kind"], frame["args"], place), []
         value, masks = requests.read_for_task(self._database, self._sealer, frame["kind"], frame["args"], place)
-        if frame["kind"] == "variable" and isinstance(value, str) and is_sensitive(frame["args"]["key"]):
-            masks = [value]
-        return value, masks
+        if frame["kind"] == "variable" and isinstance(value, str):
+            masks = secrets_of_variable(str(frame["args"]["key"]), value)
+        elif frame["kind"] == "connection" and isinstance(value, dict):
+            masks = [*masks, *secrets_of_connection(value)]
+        return value, [secret for secret in masks if secret]
 
 
 def _refusal(frame: Frame, error: Exception) -> dict[str, Any]:
-    """Why a request has no answer. What cannot even be asked (a NUL in a key) must not end the thread for all others."""
+    """Why a request has no answer. What cannot even be asked (a NUL in a key) must not end the thread."""
     if isinstance(error, DagdError):
         return {"code": error.code, "what": error.what, "remedy": error.remedy}
     LOG.warning("a task's request is refused", exc_info=error)

@@ -227,7 +227,7 @@ class Scheduler:
         self.values.remember(plan)
         for run_id in plan.reloads:
             self._reload(run_id)
-        self.launcher.launch(self.state, self.executor, plan.launches)
+        self.pending.results += self.launcher.launch(self.state, self.executor, plan.launches)
         for stop in plan.stops:
             self.executor.cancel([stop.token], stop.grace_us, stop.reason)
         if plan.acks:
@@ -289,7 +289,7 @@ class Scheduler:
                     instance.leg_state, instance.first_started_at, self.clock.now(),
                 )
             )  # fmt: skip
-        self.launcher.launch(self.state, self.executor, again)
+        inputs.results += self.launcher.launch(self.state, self.executor, again)
 
     def dags_with_runs_behind(self, dag_ids: list[int]) -> list[int]:
         """Those DAGs of which a run is to move to a newer version."""

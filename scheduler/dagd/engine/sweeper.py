@@ -60,10 +60,10 @@ class Sweeper:
             dag = state.dags.get(row.id)
             if dag is None:
                 continue
-            if dag.held is not None:
+            if dag.held is not None and dag.row != loader.facts_of(row):
                 self.is_released = self.is_released or row.held is None
-                continue
-            if dag.row != loader.facts_of(row):
+                loader.take_dag_row(connection, self._graphs, dag, row)
+            elif dag.row != loader.facts_of(row):
                 inputs.dag_changes.append((dag.id, loader.take_dag_row(connection, self._graphs, dag, row)))
         inputs.dag_changes += loader.load_dags(connection, self._graphs, state, shards)
 

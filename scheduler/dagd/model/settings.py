@@ -11,6 +11,7 @@ import subprocess
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,8 @@ def _from_environment(env: Mapping[str, str], problems: list[str]) -> dict[str, 
         if name is None and "__" in base:
             name = base.removeprefix("DAGD_").replace("__", ".").lower()
         if name is None:
+            if close := get_close_matches(base, SHORT_NAMES, n=1, cutoff=0.85):
+                problems.append(f"unknown setting {variable!r}; did you mean {close[0]!r}?")
             continue
         if form:
             value = _indirect(form, value, variable, problems)

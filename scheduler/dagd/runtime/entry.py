@@ -43,7 +43,7 @@ def run_try(
 
     `on_error` sees an exception before it becomes a frame (a debugger).
     """
-    return _storable(_run(loaded, launch, channel, on_error))
+    return dict(_storable(_run(loaded, launch, channel, on_error)))
 
 
 def _storable(value: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -27,7 +27,7 @@ def secret_forms(secret: str) -> set[str]:
     """The texts under which a secret may show up: as it is, base64, URL-encoded, JSON-escaped."""
     raw = secret.encode("utf-8", "surrogatepass")
     forms = {secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1]}
-    forms.add(json.dumps(secret, ensure_ascii=False)[1:-1])
+    forms |= {json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
     # A secret inside a longer base64 text stands at one of three offsets; the characters at its ends depend on what
     # is beside it, and are left out.
     for shift in range(3):
@@ -55,6 +55,11 @@ class Masker:
                 known |= secret_forms(part)
             self._forms = sorted(known, key=len, reverse=True)
 
+    def add_all(self, secrets: Iterable[Any]) -> None:
+        """Remember several."""
+        for secret in secrets:
+            self.add(secret)
+
     def mask(self, text: str) -> str:
         """The text with each secret as ***."""
         for form in self._forms:
@@ -71,21 +76,25 @@ class MaskedAsker:
     def request(self, kind: str, args: dict[str, Any]) -> Any:
         """The value of one request."""
         value = self._channel.request(kind, args)
-        if kind == "variable" and isinstance(value, str) and is_sensitive(str(args.get("key"))):
-            self._add_all(_leaves(value))
+        if kind == "variable" and isinstance(value, str):
+            self._masker.add_all(secrets_of_variable(str(args.get("key")), value))
         elif kind == "connection" and isinstance(value, dict):
-            self._masker.add(value.get("password"))
-            for name, secret in _extra_of(value).items():
-                if is_sensitive(name):
-                    self._add_all(_leaves(secret))
+            self._masker.add_all(secrets_of_connection(value))
         return value
 
-    def _add_all(self, secrets: Iterable[Any]) -> None:
-        for secret in secrets:
-            self._masker.add(secret)
+
+def secrets_of_variable(key: str, value: str) -> list[Any]:
+    """What is secret in a variable: its value, and the texts in it, when its name says so."""
+    return _leaves(value) if is_sensitive(key) else []
 
 
-def _extra_of(value: dict[str, Any]) -> dict[str, Any]:
+def secrets_of_connection(body: Mapping[str, Any]) -> list[Any]:
+    """What is secret in a connection: its password, and the fields of its extra whose names say so."""
+    named = [_leaves(secret) for name, secret in _extra_of(body).items() if is_sensitive(name)]
+    return [body.get("password"), *(leaf for leaves in named for leaf in leaves)]
+
+
+def _extra_of(value: Mapping[str, Any]) -> dict[str, Any]:
     extra = value.get("extra") or {}
     if isinstance(extra, str):
         try:

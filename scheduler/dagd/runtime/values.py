@@ -13,6 +13,7 @@ from dagd.model.errors import XComRefused
 from dagd.model.specs import storable
 from dagd.runtime.xcom import LazyValues, decode, encode, length_of
 
+LONGEST_KEY = 250
 RETURN_KEY = "return_value"
 MISSING: Any = object()
 
@@ -137,8 +138,8 @@ class Outbox:
 
     def push(self, key: str, value: Any) -> None:
         """Keep a value under a key; a later one replaces it. Raises XComRefused for its type or size."""
-        if not isinstance(key, str) or not 0 < len(key) <= 512 or storable(key) != key:
-            raise XComRefused(f"the XCom key {key!r:.600} is no text of 1 to 512 characters without NUL")
+        if not 0 < len(key) <= LONGEST_KEY or storable(key) != key:
+            raise XComRefused(f"the XCom key {key!r:.300} is no text of 1 to {LONGEST_KEY} characters without NUL")
         text = encode(value)
         raw = text.encode("utf-8")
         if len(raw) > self._limit:

@@ -23,6 +23,7 @@ from dagd.runtime.classes import class_name, find_class, restore_dataclass
 
 TAG = "$dagd"
 _BIG = 2**63
+_LONGEST_SHOWN = 3500  # hexadecimal digits
 
 
 class LazyValues:
@@ -309,8 +310,8 @@ def _shown(value: Any) -> Any:
         return {key: _shown(one) for key, one in value.items()}
     tag: str = value[TAG]
     inner: Any = value.get("v")
-    if tag == "int":
-        return int(inner, 16)
+    if tag == "int":  # beyond 4300 digits no JSON reader in Python takes the number
+        return int(inner, 16) if len(inner) < _LONGEST_SHOWN else inner
     if tag == "dict":
         return {str(_shown(key)): _shown(one) for key, one in inner}
     if tag == "timedelta":

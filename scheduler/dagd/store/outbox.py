@@ -48,9 +48,11 @@ def close(connection: Connection, row_id: int, error: str | None, pause_us: int)
     connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
 
 
-def close_callback(connection: Connection, row_id: int, error: str | None, *, give_up: bool) -> None:
-    """A callback ended: delivered, or failed and (unless given up) open for another try."""
+def close_callback(connection: Connection, row_id: int, tried: int, error: str | None, *, give_up: bool) -> None:
+    """A callback's launch number `tried` ended: delivered, or failed and (unless given up) open for another try.
+    The result of a launch counts once, however often it is told."""
     values: dict[str, Any] = {"tries": outbox.c.tries + 1, "error": error}
     if error is None or give_up:
         values["delivered_at"] = dialects.clock(connection)
-    connection.execute(update(outbox).where(outbox.c.id == row_id).values(**values))
+    still = (outbox.c.id == row_id, outbox.c.tries == tried, outbox.c.delivered_at.is_(None))
+    connection.execute(update(outbox).where(*still).values(**values))

@@ -53,10 +53,10 @@ def write_plan(connection: Connection, plan: Plan, now: int) -> None:
         _supersede(connection, supersede)
     if plan.starts:
         transitions.start(connection, plan.starts)
+    if plan.deferrals:  # before the ends: what defers may be stopped in the same turn
+        _expect(transitions.defer(connection, plan.deferrals), len(plan.deferrals), "deferrals")
     if plan.ends:
         _expect(transitions.end(connection, plan.ends), len(plan.ends), "ends")
-    if plan.deferrals:
-        _expect(transitions.defer(connection, plan.deferrals), len(plan.deferrals), "deferrals")
     if plan.settles:
         transitions.settle(connection, plan.settles)
     if plan.enqueues:
