@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select, text
+from sqlalchemy.exc import OperationalError
 
 from dagd.model.errors import DagdError, InvalidParams, NotFound, Refused
 from dagd.model.plans import Plan, RunMove, Settle, XComRow
@@ -340,3 +341,11 @@ def test_no_row_holds_a_secret_in_clear(database: Database, sealer: Sealer) -> N
         assert lines == [None, None]
         count = select(func.count()).select_from(text("connection")).where(text("sealed LIKE '%hunter2%'"))
         assert connection.execute(count).scalar_one() == 0
+
+
+def test_a_statement_that_was_refused_is_no_database_that_is_away(database: Database) -> None:
+    with pytest.raises(requests.DatabaseProblem) as refused, database.read() as connection:
+        connection.execute(text("SELECT * FROM nowhere"))
+    assert not requests.is_away(refused.value)
+    gone = OperationalError("COMMIT", None, Exception("closed"), connection_invalidated=True)
+    assert requests.is_away(gone)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -143,3 +144,10 @@ def test_a_relative_import_does_not_lead_out_of_the_folder(tmp_path):
         os.path.relpath(path, tmp_path) for path in closure(str(tmp_path / "dags" / "d.py"), str(tmp_path / "dags"))
     }
     assert found == {"dags/d.py"}
+
+
+def test_a_link_to_itself_is_listed_and_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    (tmp_path / "good.py").write_text("", "utf-8")
+    assert {os.path.basename(path) for path in scan(str(tmp_path))} == {"loop.py", "good.py"}
+    assert scan(str(tmp_path))[str(tmp_path / "loop.py")] == DANGLING

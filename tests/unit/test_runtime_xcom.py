@@ -12,6 +12,7 @@ from collections import OrderedDict, namedtuple
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
@@ -209,3 +210,14 @@ def test_the_lazy_sequence_of_a_mapped_task_behaves_like_a_list(tmp_path):
 def test_the_rows_of_an_unmapped_task_are_its_one_value():
     assert read_rows([[-1, "5", None]], "") == 5
     assert read_rows([[0, "5", None]], "") == [5]
+
+
+@pytest.mark.parametrize("key", ["", "a\0", "\ud800", "k" * 513, 3])
+def test_a_key_that_no_database_can_hold_is_refused(tmp_path: Path, key: Any) -> None:
+    with pytest.raises(XComRefused):
+        Outbox({"xcom_folder": str(tmp_path)}).push(key, 1)
+
+
+def test_an_integer_too_long_for_json_readers_is_shown_as_hexadecimal_text() -> None:
+    assert to_shown(encode(10**4000)) == 10**4000
+    assert to_shown(encode(10**5000)) == hex(10**5000)

@@ -10,6 +10,7 @@ A = AttemptState
 
 
 def ended(case: Case, task: TaskState, pos: int) -> Answer:
+    """Why an instance ended as it did, and the command that runs it again."""
     code, end, name = task.states[pos], case.ends.get((task.i, pos)), task.spec.task_id
     run = case.run
     assert run is not None
@@ -39,6 +40,7 @@ def failure(case: Case, task: TaskState, pos: int) -> Because:
 
 
 def said(case: Case, task: TaskState, pos: int) -> str:
+    """`: error at file:line` of an instance's end, as much of it as is known."""
     end = case.ends.get((task.i, pos))
     if end is None:
         return ""
