@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from dagd.model.plans import Expansion, Plan, RunMove, Settle, Supersede, XComRow
 from dagd.model.specs import content_hash
 from dagd.model.states import AttemptState, RunState
-from dagd.store import catalog, facts, migrate, requests, turns
+from dagd.store import catalog, facts, migrate, requests, transitions, turns
 from tests import factories as make
 from tests.factories import NOW
 
@@ -141,3 +141,16 @@ def test_a_dag_is_held_with_its_error(connection: Connection) -> None:
     assert [row.held for row in facts.dags_of(connection, EVERY)] == ["it conflicts"]
     make.store_dag(connection, make.spec("sales", make.task("new")))
     assert [row.held for row in facts.dags_of(connection, EVERY)] == [None]
+
+
+def test_failures_in_a_row_are_counted_back_from_the_last_ended_run(connection: Connection) -> None:
+    dag, version = make.store_dag(connection, make.spec())
+    transitions.insert_runs(connection, [make.run(dag, version, number) for number in range(1, 7)])
+    ends = {1: (11, 10), 2: (10, 20), 3: (11, 30), 4: (13, 40), 5: (11, 50)}
+    for number, (state, at) in ends.items():
+        values = {"id": number, "state": state, "at": at}
+        connection.execute(text("UPDATE dag_run SET state = :state, ended_at = :at WHERE id = :id"), values)
+    assert facts.failed_in_row(connection, dag, 5, 0) == 2
+    assert facts.failed_in_row(connection, dag, 1, 0) == 1
+    assert facts.failed_in_row(connection, dag, 5, 30) == 1
+    assert facts.failed_in_row(connection, dag, 5, 60) == 0

@@ -339,7 +339,7 @@ def test_every_part_of_a_plan_that_is_stored_is_written_by_some_statement() -> N
     written = {
         "new_runs", "next_dues", "run_moves", "verdicts", "supersedes", "ends", "deferrals", "starts", "settles",
         "xcoms", "expansions", "enqueues", "instant_ends", "resumes", "stops", "asset_events", "consumed",
-        "subscriptions", "deadlines", "commands", "outbox", "pins",
+        "subscriptions", "deadlines", "commands", "outbox", "pins", "pauses",
     }  # fmt: skip
     assert set(Plan.__slots__) - written == {"reloads", "launches", "acks", "strays", "news"}
 
@@ -352,3 +352,13 @@ def test_the_tries_of_a_plan_are_found_again(connection: Connection) -> None:
     assert facts.live_tokens(connection, ["t1", "b", "zz"]) == {"b"}
     assert reads.live_counts(connection) == {A.QUEUED: 2}
     assert reads_runs.indices_of(connection, 1, 2) == [0]
+
+
+def test_a_pause_by_the_scheduler_is_in_the_audit_log(connection: Connection) -> None:
+    dag_id, _ = make.store_dag(connection, make.spec("sales"))
+    plan = Plan(pauses=[(dag_id, "3 runs in a row failed")])
+    assert plan.needs_commit()
+    turns.write_plan(connection, plan, make.NOW)
+    assert connection.execute(text("SELECT paused FROM dag")).scalar_one()
+    told = connection.execute(text("SELECT actor, action, subject, detail FROM audit")).one()
+    assert tuple(told) == ("dagd", "pause", "sales", "3 runs in a row failed")

@@ -115,6 +115,8 @@ PULLS = [
     ("ti.xcom_pull(['up', 'none'])", "[[1, 2], None]"),
     ("ti.xcom_pull('m')", "['x', 'y']"),
     ("ti.xcom_pull('m', map_indexes=2)", "'y'"),
+    ("ti.xcom_pull('m', 'return_value', 2)", "'y'"),
+    ("ti.xcom_pull('none', 'return_value', None, 7)", "7"),
     ("ti.xcom_pull('m', map_indexes=[2, 0, 1])", "['y', 'x', None]"),
     ("ti.xcom_pull('up', key='other')", "None"),
 ]

@@ -12,7 +12,6 @@ from collections import OrderedDict, namedtuple
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import hypothesis.strategies as st
@@ -212,8 +211,8 @@ def test_the_rows_of_an_unmapped_task_are_its_one_value():
     assert read_rows([[0, "5", None]], "") == [5]
 
 
-@pytest.mark.parametrize("key", ["", "a\0", "\ud800", "k" * 513, 3])
-def test_a_key_that_no_database_can_hold_is_refused(tmp_path: Path, key: Any) -> None:
+@pytest.mark.parametrize("key", ["", "a\0", "\ud800", "k" * 513])
+def test_a_key_that_no_database_can_hold_is_refused(tmp_path: Path, key: str) -> None:
     with pytest.raises(XComRefused):
         Outbox({"xcom_folder": str(tmp_path)}).push(key, 1)
 

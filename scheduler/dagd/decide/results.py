@@ -116,7 +116,7 @@ def _end_row(
         End(
             turn.key(run, task, pos), instance.try_no, result["token"], event, result["ended_at"],
             instance.first_started_at, result.get("pid"), reason, error, result.get("exit_code"),
-            result.get("signal"), charged, next_try_at, frame.get("label"),
+            result.get("signal"), charged, next_try_at, frame.get("label"), result.get("agent"),
         )
     )  # fmt: skip
 

@@ -271,8 +271,23 @@ def end_run_if_over(turn: Turn, run: RunView) -> bool:
         turn.tell("callback", run.run_id, run, task_id=None, event=event, error=run.reason)
     if state is RunState.FAILED:
         turn.tell("run", run.run_id, run, state=state.word)
+    _count_failures(turn, run, state)
     detach(turn, run)
     return True
+
+
+def _count_failures(turn: Turn, run: RunView, state: RunState) -> None:
+    """Pause a DAG whose last runs all failed, as many as it allows."""
+    dag = turn.dag(run)
+    if state is not RunState.FAILED:
+        dag.failed_in_row = dag.failed_in_row if state is RunState.CANCELLED else 0
+        return
+    dag.failed_in_row += 1
+    limit = run.graph.spec.max_consecutive_failed_runs
+    if limit and dag.failed_in_row >= limit and not dag.paused:
+        dag.paused, dag.failed_in_row = True, 0
+        turn.plan.pauses.append((dag.id, f"{limit} runs in a row failed, the last was {run.run_id}"))
+        turn.tell("paused", run.run_id, run, failed_runs=limit)
 
 
 def detach(turn: Turn, run: RunView) -> None:

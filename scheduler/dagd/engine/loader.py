@@ -92,6 +92,9 @@ def new_dag(connection: Connection, graphs: Graphs, row: Row[Any]) -> tuple[DagS
     changed = take_dag_row(connection, graphs, dag, row)
     if dag.graph and dag.graph.uses_past:
         _load_past(connection, dag, None)
+    limit = dag.graph.spec.max_consecutive_failed_runs if dag.graph else 0
+    if limit:
+        dag.failed_in_row = facts.failed_in_row(connection, dag.id, limit, dag.unpaused_at or 0)
     return dag, changed
 
 

@@ -150,7 +150,7 @@ class Loop:
         if kind == "started":
             inputs.started += [(one["token"], one.get("pid"), one["started_at"], agent) for one in frame["tries"]]
         elif kind == "result":
-            inputs.results += [one for one in frame["tries"] if not is_callback(one["token"])]
+            inputs.results += [{**one, "agent": agent} for one in frame["tries"] if not is_callback(one["token"])]
             ended = [one for one in frame["tries"] if is_callback(one["token"])]
             if ended:
                 self.scheduler.executor.acknowledge(self.scheduler.callbacks.finish(ended))

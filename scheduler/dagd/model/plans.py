@@ -57,6 +57,7 @@ class End:
     charged: Charge = Charge.NOBODY
     next_try_at: int | None = None
     label: str | None = None
+    agent: str | None = None
 
 
 @dataclass(slots=True)
@@ -273,6 +274,7 @@ class Plan:
     commands: list[CommandDone] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
     pins: list[tuple[int, int]] = field(default_factory=list)
+    pauses: list[tuple[int, str]] = field(default_factory=list)  # DAG and why, for the audit log
     reloads: list[int] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)
     acks: list[str] = field(default_factory=list)

@@ -115,13 +115,13 @@ class TaskInstanceView:
     def xcom_pull(
         self,
         task_ids: str | Iterable[str] | None = None,
-        dag_id: str | None = None,
         key: str = RETURN_KEY,
-        include_prior_dates: bool = False,
-        session: Any = None,
-        *,
         map_indexes: int | Iterable[int] | None = None,
         default: Any = None,
+        *,
+        dag_id: str | None = None,
+        include_prior_dates: bool = False,
+        session: Any = None,
         run_id: str | None = None,
     ) -> Any:
         """One value for one task, a list for several; every returned value of a mapped task. Missing: `default`."""

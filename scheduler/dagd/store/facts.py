@@ -255,6 +255,19 @@ def xcom_values(connection: Connection, run_id: int, task_no: int, key: str) -> 
     )
 
 
+def failed_in_row(connection: Connection, dag_id: int, most: int, since: int) -> int:
+    """How many of the DAG's last `most` ended runs failed, counted back from the last; cancelled ones do not count."""
+    statement = (
+        select(dag_run.c.state)
+        .where(dag_run.c.dag_id == dag_id, dag_run.c.state >= ACTIVE_BELOW, dag_run.c.ended_at > since)
+        .where(dag_run.c.state != int(RunState.CANCELLED))
+        .order_by(dag_run.c.ended_at.desc(), dag_run.c.id.desc())
+        .limit(most)
+    )
+    states = list(connection.execute(statement).scalars())
+    return next((at for at, state in enumerate(states) if state != int(RunState.FAILED)), len(states))
+
+
 def live_tokens(connection: Connection, tokens: Sequence[str]) -> set[str]:
     """Those of `tokens` whose try has not ended."""
     statement = select(attempt.c.token).where(attempt.c.token.in_(tokens), attempt.c.state < ACTIVE_BELOW)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, bindparam, func, insert, text, update
+from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, func, insert, text, update
 
 from dagd.model.plans import CommandDone, DeadlineRow, Deferral, End, Enqueue, NewRun, Resume, RunMove, Settle, Start
 from dagd.model.states import ATTEMPT_MOVES, RUN_MOVES, AttemptState, CommandState, DeadlineState, RunState
@@ -65,6 +65,7 @@ END = {
         charged=bindparam("charge"),
         next_try_at=bindparam("next_at"),
         label=bindparam("label_"),
+        agent=func.coalesce(A.agent, bindparam("agent_", type_=Text)),
     )
     for event in ("succeed", "fail", "skip", "cancel")
 }
@@ -114,6 +115,7 @@ def _end_params(row: End) -> Row:
         **_key_of(row.key, row.try_no), "k_token": row.token, "ended": row.ended_at, "at": row.started_at,
         "pid_": row.pid, "why": row.reason, "error_": row.error, "exit_": row.exit_code, "signal_": row.signal,
         "charge": int(row.charged), "next_at": row.next_try_at, "label_": row.label,
+        "agent_": row.agent,
     }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from dagd.store.schema import (
     asset_event,
     asset_sub,
     attempt,
+    audit,
     dag,
     dag_run,
     map_expansion,
@@ -67,7 +68,7 @@ def write_plan(connection: Connection, plan: Plan, now: int) -> None:
         _expect(transitions.end(connection, plan.instant_ends), len(plan.instant_ends), "engine tasks")
     _write_values(connection, plan)
     _write_assets(connection, plan, now)
-    _move_runs(connection, plan)
+    _move_runs(connection, plan, now)
     _write_requests(connection, plan, now)
 
 
@@ -218,11 +219,15 @@ def _subscribe(connection: Connection, dag_id: int, wanted: set[int], now: int) 
         connection.execute(insert(asset_sub), added)
 
 
-def _move_runs(connection: Connection, plan: Plan) -> None:
+def _move_runs(connection: Connection, plan: Plan, now: int) -> None:
     for run_id, verdict, reason in plan.verdicts:
         connection.execute(update(dag_run).where(dag_run.c.id == run_id).values(verdict=verdict or None, reason=reason))
     for move in plan.run_moves:
         _expect(transitions.move_run(connection, move), 1, f"{move.event} of run {move.run}")
+    for dag_id, why in plan.pauses:
+        connection.execute(update(dag).where(dag.c.id == dag_id).values(paused=True))
+        name = connection.execute(select(dag.c.name).where(dag.c.id == dag_id)).scalar_one()
+        connection.execute(insert(audit).values(at=now, actor="dagd", action="pause", subject=name, detail=why))
     for run_id, version in plan.pins:
         connection.execute(update(dag_run).where(dag_run.c.id == run_id).values(version_id=version))
 
