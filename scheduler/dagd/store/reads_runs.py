@@ -64,11 +64,11 @@ def by_prefix(connection: Connection, dag_id: int, prefix: str, limit: int = 4) 
 
 
 def latest(connection: Connection, dag_id: int, *, failed: bool = False) -> AnyRow | None:
-    """The last run in the DAG's order, or the last failed one."""
+    """The run of a DAG that was created last, or the last failed one: what somebody has just asked for."""
     statement = _runs().where(dag_run.c.dag_id == dag_id)
     if failed:
         statement = statement.where(dag_run.c.state == int(RunState.FAILED))
-    return connection.execute(statement.order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc()).limit(1)).first()
+    return connection.execute(statement.order_by(dag_run.c.created_at.desc(), dag_run.c.id.desc()).limit(1)).first()
 
 
 def recent_names(connection: Connection, dag_id: int, limit: int = 100) -> list[str]:
