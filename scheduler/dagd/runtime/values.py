@@ -136,9 +136,9 @@ class Outbox:
         self.entries: dict[str, dict[str, Any]] = {}
         self.values: dict[str, Any] = {}
 
-    def push(self, key: str, value: Any) -> None:
+    def push(self, key: Any, value: Any) -> None:
         """Keep a value under a key; a later one replaces it. Raises XComRefused for its type or size."""
-        if not 0 < len(key) <= LONGEST_KEY or storable(key) != key:
+        if not isinstance(key, str) or not 0 < len(key) <= LONGEST_KEY or storable(key) != key:
             raise XComRefused(f"the XCom key {key!r:.300} is no text of 1 to {LONGEST_KEY} characters without NUL")
         text = encode(value)
         raw = text.encode("utf-8")
