@@ -25,7 +25,7 @@ IDLE_S = 60.0
 # Tries shorter than this run on a few hot workers, one after the other; one that waits longer gets a worker of its own.
 QUICK_S = 0.002
 PATIENCE_S = 0.005
-HOT_WORKERS = max(2, os.cpu_count() or 2)
+HOT_WORKERS = 2 * max(2, os.cpu_count() or 2)
 # Workers that died before they began a launch, before the launch is given back.
 MOST_BIRTHS = 3
 
@@ -41,7 +41,7 @@ class WarmGrade:
         self._workers: dict[WarmWorker, None] = {}
         self._idle: dict[Key, list[WarmWorker]] = {}
         self._births: dict[Any, int] = {}
-        self._pace: dict[Key, float] = {}  # a moving mean of a key's durations, in seconds
+        self._pace: dict[Key, float] = {}  # what a key's tries take when nothing slows them, in seconds
         self._ended_at: dict[Key, float] = {}
         self._busy: dict[Key, int] = {}
         self._backlog: dict[Key, deque[tuple[float, Try]]] = {}
@@ -95,7 +95,8 @@ class WarmGrade:
     def finished(self, worker: WarmWorker, took_s: float) -> None:
         """A worker has ended a try: what its key's tries take at present."""
         before = self._pace.get(worker.key, took_s)
-        self._pace[worker.key] = before + 0.2 * (took_s - before)
+        # Down at once, up slowly: many workers on few cores make each other slow, which must not look like long tries.
+        self._pace[worker.key] = took_s if took_s < before else before + 0.02 * (took_s - before)
         self._ended_at[worker.key] = time.monotonic()
 
     def withdraw(self, attempt: Try) -> bool:

@@ -125,10 +125,10 @@ def _host_has_room(turn: Turn, bucket: dict[int, deque[Ready]]) -> bool:
 
 
 def note_pace(state: State, spec: TaskSpec, took_us: int) -> None:
-    """A warm try has ended: what the tries of its worker take at present."""
+    """A warm try has ended: what the tries of its worker take when nothing slows them (down at once, up slowly)."""
     if spec.isolation == "warm":
         before = state.pace_us.get(spec.worker_key, took_us)
-        state.pace_us[spec.worker_key] = before + (took_us - before) // 5
+        state.pace_us[spec.worker_key] = took_us if took_us < before else before + (took_us - before) // 50
 
 
 def _park(pool: Pool, key: tuple[int, int], dag: DagState, queue: deque[Ready]) -> None:

@@ -264,7 +264,7 @@ class State:
     timers: list[Timer] = field(default_factory=list)
     timer_seq: int = 0
     capacity: int = 0
-    pace_us: dict[str | None, int] = field(default_factory=dict)  # worker key -> a moving mean of its tries
+    pace_us: dict[str | None, int] = field(default_factory=dict)  # worker key -> what its tries take unhindered
     outstanding: int = 0
     token_prefix: str = ""
     token_seq: int = 0
