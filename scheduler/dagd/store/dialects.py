@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from typing import Any
 
 from sqlalchemy import Connection, Table, event, text
@@ -10,8 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+PAUSE_S = 0.02
 SQLITE_PRAGMAS = (
-    "PRAGMA journal_mode=WAL",
     "PRAGMA synchronous=FULL",
     "PRAGMA foreign_keys=OFF",
     "PRAGMA temp_store=MEMORY",
@@ -32,6 +33,7 @@ def prepare_sqlite(engine: Engine, busy_timeout_s: float) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={int(busy_timeout_s * 1000)}")
+        _use_wal(cursor, int(busy_timeout_s / PAUSE_S) + 1)
         for pragma in SQLITE_PRAGMAS:
             cursor.execute(pragma)
         cursor.close()
@@ -45,6 +47,20 @@ def prepare_sqlite(engine: Engine, busy_timeout_s: float) -> None:
             driver.execute("BEGIN IMMEDIATE" if write else "BEGIN")
         except sqlite3.OperationalError as error:
             raise OperationalError("BEGIN", None, error) from error
+
+
+def _use_wal(cursor: sqlite3.Cursor, attempts: int) -> None:
+    """Switch to WAL. Two that open a new file at once lock each other out of the switch, which busy_timeout does not
+    wait for; a file that is in WAL already is left alone."""
+    for left in range(attempts, 0, -1):
+        try:
+            if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                cursor.execute("PRAGMA journal_mode=WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or left == 1:
+                raise
+            threading.Event().wait(PAUSE_S)
 
 
 def insert_ignore(connection: Connection, table: Table) -> Any:
