@@ -65,15 +65,10 @@ def test_runs_that_are_not_over_come_in_their_order(connection: Connection) -> N
     assert [row.id for row in facts.active_runs(connection, [number, other])] == [5, 3, 1, 9]
     assert [row.id for row in facts.queued_runs(connection, EVERY)] == [5, 9]
     assert [row.id for row in facts.queued_runs(connection, [shard_of(connection, "other")])] == [9]
-    assert facts.highest_run_id(connection) == 9
     found = facts.run_row(connection, 3)
     assert found is not None
     assert found.state == RunState.RUNNING
     assert facts.run_row(connection, 99) is None
-
-
-def test_a_database_without_runs_has_no_highest_id(connection: Connection) -> None:
-    assert facts.highest_run_id(connection) == 0
 
 
 def test_values_expansions_and_lengths(connection: Connection) -> None:

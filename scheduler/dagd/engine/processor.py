@@ -47,7 +47,6 @@ class Processor:
         self._settings, self._database, self._talk = settings, database, talk
         self._root = settings.dags_folder
         self._folder = Folder()
-        self._stored: dict[str, tuple[str, ...]] = {}
         self._is_first = True
         self._present: dict[str, tuple[str, Stamp]] = {}
         self._unwritten: set[str] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, or_, select, update
 
 from dagd.model.states import ACTIVE_BELOW, AttemptState, CommandState, DeadlineState, RunState
 from dagd.store.schema import (
@@ -272,11 +272,6 @@ def live_tokens(connection: Connection, tokens: Sequence[str]) -> set[str]:
     """Those of `tokens` whose try has not ended."""
     statement = select(attempt.c.token).where(attempt.c.token.in_(tokens), attempt.c.state < ACTIVE_BELOW)
     return {str(token) for token in connection.execute(statement).scalars()}
-
-
-def highest_run_id(connection: Connection) -> int:
-    """The highest run id given so far, 0 when there is none."""
-    return int(connection.execute(select(func.max(dag_run.c.id))).scalar() or 0)
 
 
 def hold_dag(connection: Connection, dag_id: int, error: str) -> None:
