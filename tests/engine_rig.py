@@ -108,6 +108,8 @@ class Agent:
     def _launch(self, link: Link, frame: Frame) -> None:
         for one in frame["tries"]:
             token = one["token"]
+            shared = frame["shared"][one.pop("shared")] if "shared" in one else {}
+            one["payload"] = {"callback": None, "leg": 1, **shared, **one["payload"]}
             if self.forgetful:
                 continue
             if token in self.launches:

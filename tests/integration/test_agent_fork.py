@@ -36,7 +36,7 @@ def test_a_try_that_returns_succeeds_with_its_own_frame(rig: Rig) -> None:
     result = scheduler.run("a", call="fine")
     assert (hello["pid"], share["slots"]) == (rig.agent_pid, 4)
     assert (result["outcome"], result["frame"]["value"], result["exit_code"]) == ("succeed", 7, 0)
-    assert result["reason"] is None
+    assert result.get("reason") is None
     assert result["pid"] > 0
     assert result["started_at"] <= result["ended_at"]
 

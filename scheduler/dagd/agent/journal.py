@@ -1,9 +1,9 @@
 """The journal: which tokens were started, and the results that no scheduler has committed yet (the spool).
 
 One append-only file of JSON lines, written once per turn of the loop and before anything that depends on it leaves:
-`L token` before its process exists, `S token pid start` when it does, `R token result` before the result is sent, and
-`A token` when the scheduler has committed it. `I` names the incarnation that wrote what follows. There is no fsync: the
-file survives the death of processes; the death of the machine ends the tries themselves.
+`L tokens` before their processes exist, `S token pid start` when one does, `R result` before it is sent, and
+`A tokens` when the scheduler has committed them. `I` names the incarnation that wrote what follows. There is no fsync:
+the file survives the death of processes; the death of the machine ends the tries themselves.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ class Contents:
         if kind == "I":
             self.incarnations.append(rest[0])
         elif kind == "L":
-            self.open_tries[rest[0]] = (0, 0)
+            self.open_tries.update(dict.fromkeys(rest, (0, 0)))
         elif kind == "S":
             self.open_tries[rest[0]] = (rest[1], rest[2])
         elif kind == "R":
-            self.open_tries.pop(rest[0], None)
-            self.results[rest[0]] = encode_result(rest[1])
+            token = rest[-1]["token"]
+            self.open_tries.pop(token, None)
+            self.results[token] = encode_result(rest[-1])
         elif kind == "A":
             for token in rest:
                 self.results.pop(token, None)
@@ -80,6 +81,7 @@ class Journal:
         self._open = dict(past.open_tries)
         self._ended = past.ended
         self._lines: list[bytes] = []
+        self._launched: list[Token] = []
         self._pending = b""
         self._fd = -1
         self._compact()
@@ -91,7 +93,7 @@ class Journal:
     def launched(self, token: Token) -> None:
         """A process will be started for this token, and never a second one."""
         self._open[token] = (0, 0)
-        self._lines.append(_line("L", token))
+        self._launched.append(token)
 
     def started(self, token: Token, pid: int, start: int) -> None:
         """Which process it became."""
@@ -109,7 +111,7 @@ class Journal:
     def inherited(self, token: Token, encoded: bytes) -> None:
         """Spools the result of another agent's try."""
         self.results[token] = encoded
-        self._lines.append(b'["R",' + json.dumps(token).encode() + b"," + encoded + b"]\n")
+        self._lines.append(b'["R",' + encoded + b"]\n")
 
     def acked(self, tokens: Iterable[Token]) -> None:
         """The results are committed."""
@@ -122,6 +124,9 @@ class Journal:
 
     def flush(self) -> bool:
         """Writes what this turn has to say. False while the disk refuses it: nothing that depends on it may leave."""
+        if self._launched:
+            self._lines.insert(0, _line("L", *self._launched))
+            self._launched.clear()
         if self._lines:
             self._pending += b"".join(self._lines)
             self._lines.clear()
@@ -175,8 +180,8 @@ class Journal:
             yield _line("A", *ended[first : first + 1000])
         for token, (pid, start) in self._open.items():
             yield _line("S", token, pid, start)
-        for token, encoded in self.results.items():
-            yield b'["R",' + json.dumps(token).encode() + b"," + encoded + b"]\n"
+        for encoded in self.results.values():
+            yield b'["R",' + encoded + b"]\n"
 
 
 def _line(*parts: Any) -> bytes:

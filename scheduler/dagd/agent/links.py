@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ class Links:
         """One frame of a scheduler. A frame that is not as the protocol says ends its connection."""
         try:
             self._dispatch(link, str(frame.get("t")), frame)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             link.stream.close()
             self.forget(link)
             say(f"dropped a connection for a bad {frame.get('t')!r} frame: {error!r}")
@@ -186,7 +186,7 @@ class Links:
     def _dispatch(self, link: Link, kind: str, frame: Frame) -> None:
         tries = self._tries
         if kind == "launch":
-            self._launch(link, frame["tries"])
+            self._launch(link, frame["tries"], frame.get("shared") or ())
         elif kind == "ack":
             link.delivered.difference_update(frame["tokens"])
             self._journal.acked(frame["tokens"])
@@ -206,12 +206,13 @@ class Links:
         else:
             raise ValueError(kind)
 
-    def _launch(self, link: Link, launches: list[Frame]) -> None:
+    def _launch(self, link: Link, launches: list[Frame], shared: Sequence[Frame]) -> None:
         for launch in launches:
             safe_path(launch["log"])
             if self.adopt_foreign(launch["token"]) != "unknown":
                 continue
-            self._tries.accept(link, launch, self._versions.find(launch["version"]))
+            common = shared[launch["shared"]] if launch.get("shared") is not None else None
+            self._tries.accept(link, launch, self._versions.find(launch["version"]), common)
 
     def _adopt(self, link: Link, tokens: list[Token]) -> None:
         states = []

@@ -30,7 +30,8 @@ class Timer:
 
 
 class Loop:
-    """Calls what is registered until `stop`. `turns` are called, in order, at the end of each turn."""
+    """Calls what is registered until `stop`. `turns` are called, in order, at the end of each turn; `spare_s` says how
+    long nobody will miss the loop after it, so that the next turn finds more to do at once."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -40,6 +41,7 @@ class Loop:
         self._acts: dict[int, Callback] = {}
         self._running = True
         self.turns: list[Callback] = []
+        self.spare_s: Callable[[], float] = lambda: 0.0
         self._wakeup_read, self._wakeup_write = os.pipe()
         os.set_blocking(self._wakeup_read, False)
         os.set_blocking(self._wakeup_write, False)
@@ -89,6 +91,9 @@ class Loop:
             self._ring()
             for turn in self.turns:
                 turn()
+            spare = self.spare_s()
+            if spare:
+                time.sleep(spare)
 
     def _patience(self) -> float:
         timers = self._timers

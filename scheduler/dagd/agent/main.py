@@ -57,7 +57,8 @@ class Agent:
         self._fork = ForkGrade(make, self._zygotes)
         self._spawn = SpawnGrade(make, self._children, config)
         self._warm = WarmGrade(self._tries, loop, self._writers, self._zygotes, config.slots)
-        self._tries.choose = self._choose
+        self._tries.choose, self._tries.is_quick = self._choose, self._warm.is_quick
+        loop.spare_s = self._warm.spare_s
         self._zygotes.unsafe = lambda what: what.respawn(self._spawn)
         me = Identity(socket.gethostname(), incarnation, config.slots)
         self._links = Links(loop, self._tries, Versions(), self._journal, me, self.drain)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagd.agent.journal import Token
+from dagd.agent.launch_frames import single_frame
 from dagd.agent.logs import LogPipe, LogWriters
 from dagd.agent.loop import Loop
 from dagd.agent.stream import Stream
 from dagd.agent.tries import Grade, Tries, Try
-from dagd.model.frames import Frame, encode_frame
+from dagd.model.frames import Frame
 
 # Of a try's own channel. The scheduler's may carry many results in one frame.
 MOST_FRAME = 64 * 1024 * 1024
@@ -73,7 +74,7 @@ class OneTry:
             pipes.output.begin(attempt.token, attempt.launch["log"])
             for frame in first:
                 pipes.channel.send(frame)
-            pipes.channel.send(encode_frame(attempt.launch))
+            pipes.channel.send(single_frame(attempt))
             pipes.channel.flush()
             yield pipes.theirs
 

@@ -43,6 +43,9 @@ def conclude(ending: Ending) -> Frame:
 
     A frame that arrived before the kill stands; success is only ever an explicit frame.
     """
+    said = ending.frame
+    if said is not None and ending.status == 0 and said["outcome"] == "succeed" and "exit_code" not in said:
+        return {"outcome": "succeed", "exit_code": 0, "frame": said}  # most of them: as short as it can be told
     exit_code, number = _status_parts(ending.status)
     facts: Frame = {"frame": None, "exit_code": exit_code, "signal": number, "error": ending.error}
     frame, kill = ending.frame, ending.kill
@@ -51,8 +54,8 @@ def conclude(ending: Ending) -> Frame:
         # A shell command's own end, where the frame has it, is what people ask about.
         own = {name: frame.get(name) for name in ("exit_code", "signal")}
         own = own if any(value is not None for value in own.values()) else {}
-        said = {"outcome": frame["outcome"], "frame": frame, "reason": reason, "error": frame.get("error")}
-        return facts | own | said
+        own |= {"outcome": frame["outcome"], "frame": frame, "reason": reason, "error": frame.get("error")}
+        return facts | own
     if kill is not None:
         error = ending.error or (make_error("Killed", kill.message) if kill.message else None)
         return facts | {"outcome": kill.outcome, "reason": kill.reason, "error": error}

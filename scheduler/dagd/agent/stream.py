@@ -13,7 +13,7 @@ from typing import Any
 from dagd.agent.loop import READ, WRITE, Loop
 from dagd.model.frames import Frame, FrameBuffer, FrameTooLong
 
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024  # more would be a mapping of its own for each read
 _PACKET = 128 * 1024
 
 

@@ -60,6 +60,11 @@ class Try:
     is_alone: bool = False
     has_asked: bool = False
     is_over: bool = False
+    # Whether its process has been given more tries to run after it.
+    has_company: bool = False
+    has_slot: bool = True
+    ended_at: int | None = None
+    shared: Frame | None = None
     requests: dict[Any, Frame] = field(default_factory=dict)
     kill_grace_s: float = 0.0
     deadline: Timer | None = None
@@ -79,12 +84,13 @@ class Tries:
         self.live: dict[Token, Try] = {}
         self._queue: deque[Try] = deque()
         self._starting: list[Try] = []
-        self._fresh: list[Try] = []
+        self._fresh: dict[Try, None] = {}
         self._busy = 0
         self._oom_kills = oom_kills()
         self.is_stopping = False
         self.is_draining = False
         self.choose: Callable[[Try], Grade]
+        self.is_quick: Callable[[Try], bool]
 
     @property
     def is_idle(self) -> bool:
@@ -93,7 +99,7 @@ class Tries:
 
     # --- beginnings
 
-    def accept(self, link: Link, launch: Frame, version: Version | None) -> None:
+    def accept(self, link: Link, launch: Frame, version: Version | None, shared: Frame | None = None) -> None:
         """Takes in one launch. A token that was ever started is not started again; its result is sent again."""
         token = launch["token"]
         attempt = self.live.get(token)
@@ -103,18 +109,28 @@ class Tries:
         elif token in self._journal.results:
             link.deliver(token, self._journal.results[token])
         elif not self._journal.knows(token) and not self.is_stopping:
-            attempt = self.live[token] = Try(token, launch, version, link)
+            attempt = self.live[token] = Try(token, launch, version, link, shared=shared)
             if self.is_draining:
                 attempt.ending.kill = Kill("fail", Reason.NOT_STARTED, "the agent takes no more launches")
             self._queue.append(attempt)
 
     def admit(self) -> None:
         """Gives free slots to what waits, in order, and journals it."""
-        while self._queue and self._busy < self.slots and not self.is_stopping:
-            attempt = self._queue.popleft()
-            self._busy += 1
+        while self._queue and not self.is_stopping:
+            attempt = self._queue[0]
+            if self._busy >= self.slots:
+                if not self.is_quick(attempt):
+                    return
+                attempt.has_slot = False
+            self._queue.popleft()
+            self._busy += attempt.has_slot
             self._journal.launched(attempt.token)
             self._starting.append(attempt)
+
+    def take_slot(self, attempt: Try) -> None:
+        """It came without one, and turns out to need it."""
+        self._busy += not attempt.has_slot
+        attempt.has_slot = True
 
     def dispatch(self) -> None:
         """Starts what was admitted: only after the journal has been written."""
@@ -134,7 +150,7 @@ class Tries:
         attempt.pid = pid
         self.begun(attempt)
         if attempt.ending.kill is not None:
-            self._terminate(attempt, attempt.kill_grace_s)
+            self.terminate(attempt)
 
     def begun(self, attempt: Try) -> None:
         """Its body may run from now on: the clock of its timeout starts."""
@@ -143,20 +159,24 @@ class Tries:
             attempt.link.tell_started(attempt.token, attempt.pid, attempt.started_at)
         if not self._fresh:
             self._loop.after(LOOK_IN_S, self._look_in)
-        self._fresh.append(attempt)
+        self._fresh[attempt] = None  # once, even if another process has to begin it
         timeout_us = attempt.launch.get("timeout_us")
         if timeout_us:
             attempt.deadline = self._loop.after(timeout_us / 1e6, lambda: self._time_out(attempt))
 
     def _look_in(self) -> None:
         """What only longer tries need: their process in the journal, and their output followed while they run."""
-        fresh, self._fresh = self._fresh, []
+        fresh, self._fresh = self._fresh, {}
         for attempt in fresh:
-            if not attempt.is_over and attempt.pid:
+            if attempt.has_company and not attempt.is_over:
+                self._fresh[attempt] = None  # its output cannot be told from that of what follows it
+            elif not attempt.is_over and attempt.pid:
                 attempt.start = attempt.start or procfs.start_time(attempt.pid)
                 self._journal.started(attempt.token, attempt.pid, attempt.start)
                 if attempt.output is not None:
                     attempt.output.follow()
+        if self._fresh:
+            self._loop.after(LOOK_IN_S, self._look_in)
 
     def adopt(self, link: Link, token: Token) -> str:
         """What became of a token: running | finished | unknown. A finished one's result is sent right after."""
@@ -244,7 +264,7 @@ class Tries:
             self._busy += 1
             self.finish(attempt)
         elif attempt.pid:
-            self._terminate(attempt, grace_s)
+            self.terminate(attempt)
         elif attempt.grade is not None and attempt.grade.withdraw(attempt):
             self.finish(attempt)
 
@@ -279,11 +299,11 @@ class Tries:
                 timer.cancel()
         result = {
             "token": attempt.token, "pid": attempt.pid or None, "started_at": attempt.started_at,
-            "ended_at": time.time_ns() // 1000, **conclude(attempt.ending),
+            "ended_at": attempt.ended_at or time.time_ns() // 1000, **conclude(attempt.ending),
         }  # fmt: skip
         encoded = self._journal.resulted(attempt.token, result)
         del self.live[attempt.token]
-        self._busy -= 1
+        self._busy -= attempt.has_slot
         if attempt.link is not None:
             attempt.link.deliver(attempt.token, encoded)
 
@@ -304,11 +324,12 @@ class Tries:
         why = Kill("fail", Reason.TIMEOUT, f"the task ran longer than its execution_timeout of {seconds:g} s")
         self.cancel(attempt.token, why, attempt.grace_s)
 
-    def _terminate(self, attempt: Try, grace_s: float) -> None:
+    def terminate(self, attempt: Try) -> None:
+        """SIGTERM to its group, and the rest when its grace is over."""
         kill.terminate_group(attempt.pid)
         if attempt.grace is not None:
             attempt.grace.cancel()
-        attempt.grace = self._loop.after(grace_s, lambda: self.kill_now(attempt))
+        attempt.grace = self._loop.after(attempt.kill_grace_s, lambda: self.kill_now(attempt))
 
     def kill_now(self, attempt: Try) -> None:
         """SIGKILL down the tree."""

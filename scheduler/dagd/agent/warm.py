@@ -6,30 +6,26 @@ import itertools
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from dagd.agent import procfs
-from dagd.agent.logs import LogPipe, LogWriters
+from dagd.agent.logs import LogWriters
 from dagd.agent.loop import Loop
-from dagd.agent.plumbing import OneTry, open_pipes
-from dagd.agent.results import OUTCOMES
-from dagd.agent.stream import Stream
-from dagd.agent.tries import Grade, Tries, Try
+from dagd.agent.tries import Tries, Try
+from dagd.agent.warm_worker import Key, WarmWorker
 from dagd.agent.zygotes import Zygotes
-from dagd.model.frames import Frame, encode_frame
 from dagd.model.states import Reason
 
 IDLE_S = 60.0
-# Tries shorter than this run on a few hot workers, one after the other; one that waits longer gets a worker of its own.
+# Tries shorter than this run on a few hot workers, several to a message. A worker that is with one try for longer than
+# the patience is hot no more: what is behind that try goes elsewhere, and another worker takes its place.
 QUICK_S = 0.002
 PATIENCE_S = 0.005
-HOT_WORKERS = 2 * max(2, os.cpu_count() or 2)
+HOT_WORKERS = max(2, os.cpu_count() or 2)
+BATCH_S = 0.002
+MOST_IN_BATCH = 32
+MOST_SPARE_S = 0.001
 # Workers that died before they began a launch, before the launch is given back.
 MOST_BIRTHS = 3
-
-Key = tuple[str, str]
 
 
 class WarmGrade:
@@ -42,70 +38,104 @@ class WarmGrade:
         self._idle: dict[Key, list[WarmWorker]] = {}
         self._births: dict[Any, int] = {}
         self._pace: dict[Key, float] = {}  # what a key's tries take when nothing slows them, in seconds
-        self._ended_at: dict[Key, float] = {}
-        self._busy: dict[Key, int] = {}
-        self._backlog: dict[Key, deque[tuple[float, Try]]] = {}
+        self._hot: dict[Key, int] = {}  # workers of a key that are with tries, and not for long
+        self._backlog: dict[Key, deque[Try]] = {}
         self._is_watching = False
         self._numbers = itertools.count(1)
         self._dirty: list[WarmWorker] = []
         loop.after(IDLE_S, self._let_old_go)
 
-    def start(self, attempt: Try) -> None:
-        """Gives it to an idle worker of its key, or to a new one; a quick one may wait for a hot worker."""
-        version = attempt.version
-        assert version is not None
-        key = (version.key, str(attempt.launch.get("worker_key")))
-        if self._pace.get(key, 1.0) < QUICK_S and self._busy.get(key, 0) >= HOT_WORKERS:
-            self._backlog.setdefault(key, deque()).append((time.monotonic(), attempt))
-            self._watch_backlog()
-            return
-        self._place(key, attempt)
+    def is_quick(self, attempt: Try) -> bool:
+        """Whether it will be over so soon that it may wait for a hot worker without a slot of its own."""
+        return attempt.launch.get("grade") == "warm" and self._pace.get(_key_of(attempt), 1.0) < QUICK_S
 
-    def _place(self, key: Key, attempt: Try) -> None:
-        version = attempt.version
-        assert version is not None
-        self._busy[key] = self._busy.get(key, 0) + 1
+    def start(self, attempt: Try) -> None:
+        """A quick one, or one of which nothing is known, waits for a hot worker; others get a worker each."""
+        key = _key_of(attempt)
+        if self._pace.get(key, 0.0) < QUICK_S:
+            self._backlog.setdefault(key, deque()).append(attempt)
+        else:
+            self._place(key, [attempt])
+
+    def _place(self, key: Key, batch: list[Try]) -> None:
+        """An idle worker takes the batch; a new one is made for the first of it, and the rest is back in line."""
+        self._hot[key] = self._hot.get(key, 0) + 1
         idle = self._idle.get(key)
         if idle:
-            idle.pop().begin(attempt)
+            idle.pop().begin(batch)
             return
+        first, *others = batch
+        self._backlog.setdefault(key, deque()).extendleft(reversed(others))
         if len(self._workers) >= self._slots:
             self._evict()
-        worker = WarmWorker(self, key, f"worker {next(self._numbers)}", attempt)
+        worker = WarmWorker(self, key, f"worker {next(self._numbers)}", first)
         self._workers[worker] = None
+        version = first.version
+        assert version is not None
         self._zygotes.fork(version, "fork_worker", worker)
 
-    def _watch_backlog(self) -> None:
-        if not self._is_watching:
-            self._is_watching = True
-            self.loop.after(PATIENCE_S, self._relieve_backlog)
-
-    def _relieve_backlog(self) -> None:
-        """What waits behind workers that have ended nothing for a while gets a worker of its own."""
-        self._is_watching = False
-        oldest = time.monotonic() - PATIENCE_S
-        for key, waiting in list(self._backlog.items()):
-            while waiting and max(waiting[0][0], self._ended_at.get(key, 0.0)) <= oldest:
-                self._place(key, waiting.popleft()[1])
-            if waiting:
-                self._watch_backlog()
+    def _distribute(self) -> None:
+        """Hands what waits to hot workers that are free."""
+        for key in list(self._backlog):
+            is_quick = self._pace.get(key, 0.0) < QUICK_S
+            while self._backlog[key] and self._has_room() and not (is_quick and self._hot.get(key, 0) >= HOT_WORKERS):
+                self._place(key, self._next_batch(key))
+            if self._backlog[key]:
+                self.watch()
             else:
                 del self._backlog[key]
+
+    def _next_batch(self, key: Key) -> list[Try]:
+        """As many as are quickly done, and no more than a fair share of what waits."""
+        waiting = self._backlog[key]
+        fair = -(-len(waiting) // HOT_WORKERS)
+        count = max(1, min(MOST_IN_BATCH, fair, int(BATCH_S / max(self._pace.get(key, 1.0), 1e-6))))
+        return [waiting.popleft() for _ in range(count)]
+
+    def watch(self) -> None:
+        """Something waits behind a try: look at it again when that should be over."""
+        if not self._is_watching:
+            self._is_watching = True
+            self.loop.after(PATIENCE_S, self._relieve)
+
+    def _relieve(self) -> None:
+        self._is_watching = False
+        oldest = time.monotonic() - PATIENCE_S
+        for worker in [worker for worker in self._workers if worker.is_with_one_since(oldest)]:
+            worker.recall()
+            if not worker.is_with_one_since(oldest):
+                continue  # it has just ended that one
+            worker.is_slow = True
+            self._hot[worker.key] = self._hot.get(worker.key, 1) - 1
+            self._pace.setdefault(worker.key, PATIENCE_S)
+            if worker.attempt is not None:
+                self.tries.take_slot(worker.attempt)
+        if any(worker.has_begun and not worker.is_slow for worker in self._workers):
+            self.watch()  # what waits is distributed at the end of the turn
+
+    def _has_room(self) -> bool:
+        return len(self._workers) < self._slots or any(self._idle.values())
+
+    def put_back(self, attempts: list[Try]) -> None:
+        """They were with a worker and have not begun: first in line again."""
+        for attempt in reversed(attempts):
+            self._backlog.setdefault(_key_of(attempt), deque()).appendleft(attempt)
 
     def finished(self, worker: WarmWorker, took_s: float) -> None:
         """A worker has ended a try: what its key's tries take at present."""
         before = self._pace.get(worker.key, took_s)
         # Down at once, up slowly: many workers on few cores make each other slow, which must not look like long tries.
         self._pace[worker.key] = took_s if took_s < before else before + 0.02 * (took_s - before)
-        self._ended_at[worker.key] = time.monotonic()
 
     def withdraw(self, attempt: Try) -> bool:
-        """True while it waits, or its worker is not there yet."""
+        """True while it waits, or its worker is not there yet, or can still be stopped from beginning it."""
+        for worker in list(self._workers):
+            if attempt in worker.rest:
+                worker.recall()
         for waiting in self._backlog.values():
-            for entry in waiting:
-                if entry[1] is attempt:
-                    waiting.remove(entry)
-                    return True
+            if attempt in waiting:
+                waiting.remove(attempt)
+                return True
         for worker in self._workers:
             if worker.attempt is attempt and not worker.has_begun:
                 worker.attempt = None
@@ -113,12 +143,14 @@ class WarmGrade:
         return False
 
     def rest(self, worker: WarmWorker) -> None:
-        """It is free: it takes the launch that waits longest for its key, or idles."""
-        waiting = self._backlog.get(worker.key)
-        if waiting:
-            worker.begin(waiting.popleft()[1])
+        """It is free: it takes what waits longest for its key, or idles."""
+        if worker.is_slow:
+            worker.is_slow = False
+            self._hot[worker.key] = self._hot.get(worker.key, 0) + 1
+        if self._backlog.get(worker.key):
+            worker.begin(self._next_batch(worker.key))
             return
-        self._busy[worker.key] = self._busy.get(worker.key, 1) - 1
+        self._hot[worker.key] -= 1
         worker.idle_at = time.monotonic()
         self._idle.setdefault(worker.key, []).append(worker)
 
@@ -127,8 +159,18 @@ class WarmGrade:
         was_known = self._workers.pop(worker, worker) is None
         if worker in self._idle.get(worker.key, ()):
             self._idle[worker.key].remove(worker)
-        elif was_known:
-            self._busy[worker.key] = self._busy.get(worker.key, 1) - 1
+        elif was_known and not worker.is_slow:
+            self._hot[worker.key] = self._hot.get(worker.key, 1) - 1
+
+    def spare_s(self) -> float:
+        """For how long all hot workers have enough to do: half of what they were given."""
+        spare = MOST_SPARE_S
+        is_busy = False
+        for worker in self._workers:
+            if worker.has_begun and not worker.is_slow:
+                spare = min(spare, len(worker.rest) * self._pace.get(worker.key, 0.0) / 2)
+                is_busy = True
+        return spare if is_busy and self._is_watching else 0.0
 
     def mark_dirty(self, worker: WarmWorker) -> None:
         """Something was queued for it."""
@@ -136,6 +178,8 @@ class WarmGrade:
 
     def flush(self) -> None:
         """Sends what the turn has brought."""
+        if self._backlog:
+            self._distribute()
         dirty, self._dirty = self._dirty, []
         for worker in dirty:
             worker.flush()
@@ -167,141 +211,6 @@ class WarmGrade:
         self.loop.after(IDLE_S / 4, self._let_old_go)
 
 
-class WarmWorker:
-    """One process: made for a first launch, idle between launches, gone when it drifts, dies or is not needed."""
-
-    def __init__(self, pool: WarmGrade, key: Key, token: str, first: Try) -> None:
-        self._pool, self.key, self.token = pool, key, token
-        self.attempt: Try | None = first
-        self.has_begun = False
-        self.idle_at = 0.0
-        self._begun_at = 0.0
-        self.is_alone = False
-        self._pid = self._start = 0
-        self._is_ready = False
-        self._channel: Stream
-        self._output: LogPipe
-
-    # --- as the zygotes see it
-
-    @contextmanager
-    def open(self) -> Iterator[tuple[int, int]]:
-        """Its pipes."""
-        with open_pipes(self._pool.loop, self._pool.writers, self._take, self._refuse) as pipes:
-            self._channel, self._output = pipes.channel, pipes.output
-            yield pipes.theirs
-
-    def started(self, pid: int) -> None:
-        """The process exists."""
-        self._pid, self._start = pid, procfs.start_time(pid)
-        self._begin_first()
-
-    def gather(self) -> None:
-        """Takes in what the dead process has sent last."""
-        self._channel.drain()
-
-    def ended(self, status: int | None) -> None:
-        """It and all below it are dead."""
-        pool, attempt = self._pool, self.attempt
-        self._channel.drain()
-        self._channel.close()
-        pool.remove(self)
-        self.attempt = None
-        if attempt is not None and not self.has_begun:
-            pool.give_back(attempt)
-        elif attempt is not None and self._channel.was_reset and not attempt.has_asked:
-            self._return(attempt)
-        elif attempt is not None:
-            pool.tries.ended(attempt, status)
-        self._output.close_when_done()
-
-    def refused(self, reason: str, error: dict[str, Any]) -> None:
-        """Its DAG file cannot be imported."""
-        self._pool.remove(self)
-        if self.attempt is not None:
-            OneTry(self._pool.tries, self._pool.loop, self._pool.writers, self.attempt).refused(reason, error)
-
-    def respawn(self, spawn: Grade) -> None:
-        """Its DAG file cannot be forked: the launch runs in an interpreter of its own."""
-        self._pool.remove(self)
-        if self.attempt is not None:
-            self.attempt.grade = spawn
-            spawn.start(self.attempt)
-
-    # --- as the pool sees it
-
-    def begin(self, attempt: Try) -> None:
-        """Queues a launch; it is sent at the end of the turn."""
-        self.attempt, self.has_begun = attempt, True
-        self._begun_at = time.monotonic()
-        attempt.pid, attempt.start = self._pid, self._start
-        attempt.channel, attempt.output = self._channel, self._output
-        self._output.begin(attempt.token, attempt.launch["log"])
-        self._pool.tries.begun(attempt)
-        self._channel.send(encode_frame(attempt.launch))
-        self._pool.mark_dirty(self)
-
-    def flush(self) -> None:
-        """Sends the launch. A process that died while it was idle cannot have begun it."""
-        self._channel.flush()
-        if (self._channel.is_broken or not self._channel.is_open) and self.attempt is not None:
-            self._return(self.attempt)
-
-    def _return(self, attempt: Try) -> None:
-        """It was sent to a process that did not read it: another worker gets it."""
-        self.attempt, self.has_begun = None, False
-        attempt.pid, attempt.channel, attempt.output = 0, None, None
-        if attempt.deadline is not None:
-            attempt.deadline.cancel()
-        self._output.end(lambda: self._pool.give_back(attempt))
-
-    def let_go(self) -> None:
-        """Ends an idle worker: its channel's end tells it."""
-        self._pool.remove(self)
-        self._channel.close()
-
-    def _begin_first(self) -> None:
-        if not self._pid or not self._is_ready:
-            return
-        if self.attempt is None:
-            self._pool.rest(self)
-        else:
-            self._pool.forget_births(self.attempt)
-            self.begin(self.attempt)
-
-    def _take(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            kind, attempt = frame.get("t"), self.attempt
-            if kind == "result" and attempt is not None and frame.get("outcome") in OUTCOMES:
-                self._take_result(attempt, frame)
-            elif kind == "ready" and not self._is_ready:
-                self._is_ready = True
-                self._begin_first()
-            elif attempt is not None:
-                self._pool.tries.take(attempt, [frame])
-
-    def _take_result(self, attempt: Try, frame: Frame) -> None:
-        drift = frame.pop("drift", None)
-        if drift is not None or attempt.ending.kill is not None:
-            # It leaves by itself, or has to: the try ends when all below it is dead.
-            self._pool.tries.take_result(attempt, frame)
-            if attempt.ending.kill is not None:
-                self._pool.tries.kill_now(attempt)
-            return
-        del frame["t"]
-        attempt.ending.frame = frame
-        self._output.end(lambda: self._finish(attempt))
-
-    def _finish(self, attempt: Try) -> None:
-        attempt.output = attempt.channel = None
-        self.attempt, self.has_begun = None, False
-        self._pool.finished(self, time.monotonic() - self._begun_at)
-        self._pool.tries.ended(attempt, 0)
-        if self._channel.is_open:
-            self._pool.rest(self)
-
-    def _refuse(self, problem: str) -> None:
-        if self.attempt is not None:
-            self._pool.tries.refuse(self.attempt, problem)
-        else:
-            self.let_go()
+def _key_of(attempt: Try) -> Key:
+    key = "" if attempt.version is None else attempt.version.key
+    return key, str(attempt.launch.get("worker_key"))

@@ -19,7 +19,7 @@ from dagd.model.times import SECOND
 
 PATIENCE_US = 5 * SECOND
 QUICK_US = 3_000
-PREFETCH = 4
+PREFETCH = 16
 LOOK_AHEAD = 64  # how many requests for more slots than are free may be passed over for a smaller one behind them
 STARTABLE = frozenset({READY, RESUMING})
 

@@ -37,39 +37,49 @@ class Launcher:
         if not launches:
             return []
         tries, failed = [], []
+        common: dict[int, dict[str, Any]] = {}
         with self._database.lazy_read() as read:
             for launch in launches:
                 run = state.runs.get(launch.key[0])
                 if run is None or not run.tasks:
                     continue
+                dag = state.dags[run.dag]
                 try:
-                    tries.append(self.frame(read, state.dags[run.dag], run, launch, executor))
+                    self.tell_version(read, dag, run, executor)
+                    if run.id not in common:
+                        common[run.id] = self._common(read, dag, run)
+                    tries.append(self._frame(read, dag, run, launch))
                 except (LookupError, OSError, ValueError) as error:
                     LOG.warning("try %s cannot be launched", launch.token, exc_info=error)
                     problem = {"type": type(error).__name__, "message": f"its values cannot be read: {error}"}
                     failed.append({"token": launch.token, "outcome": "fail", "ended_at": launch.now, "error": problem})
-        executor.submit(tries)
+        places = {run_id: place for place, run_id in enumerate(common)}
+        for entry in tries:
+            entry["shared"] = places[entry["shared"]]
+        executor.submit(tries, list(common.values()))
         return failed
 
-    def frame(self, read: LazyRead, dag: DagState, run: RunView, launch: Launch, executor: Executor) -> dict[str, Any]:
-        """The launch frame of one try."""
+    def _frame(self, read: LazyRead, dag: DagState, run: RunView, launch: Launch) -> dict[str, Any]:
+        """The launch frame of one try; `shared` holds the run's id until its place is known."""
         spec = run.graph.tasks[launch.task]
-        self.tell_version(read, dag, run, executor)
         timeout = spec.execution_timeout_us
         if timeout is not None and launch.first_started_at is not None:
             timeout = max(1, launch.first_started_at + timeout - launch.now)
         grade = "spawn" if run.graph.spec.fork_unsafe and spec.isolation == "fork" else spec.isolation
         run_id, task_no, index = launch.key
-        return {
+        found = {
             "token": launch.token,
             "grade": grade,
             "version": run.graph.version,
             "worker_key": spec.worker_key or f"{dag.name}.{spec.task_id}",
-            "timeout_us": timeout,
             "grace_us": spec.cancel_grace_us,
             "log": log_path(dag.id, run_id, task_no, index, launch.try_no),
-            "payload": self._payload(read, dag, run, launch),
+            "shared": run_id,
+            "payload": self._payload(read, run, launch),
         }
+        if timeout is not None:
+            found["timeout_us"] = timeout
+        return found
 
     def tell_version(self, read: LazyRead, dag: DagState, run: RunView, executor: Executor) -> None:
         """Send a version's sources before its first launch on this connection."""
@@ -91,30 +101,36 @@ class Launcher:
             }
         )
 
-    def _payload(self, read: LazyRead, dag: DagState, run: RunView, launch: Launch) -> dict[str, Any]:
+    def _common(self, read: LazyRead, dag: DagState, run: RunView) -> dict[str, Any]:
+        """The part of a payload that all tries of a run share."""
+        return {"dag_id": dag.name, "run": self.run_facts(read, run), **self._limits}
+
+    def _payload(self, read: LazyRead, run: RunView, launch: Launch) -> dict[str, Any]:
+        """A try's own part; what has the value that the runtime takes for granted is left out."""
         task = run.tasks[launch.task]
         pos = task.pos(launch.key[2])
         instance = task.instances.get(pos)
         used = instance.retries_used if instance is not None else 0
-        expand = run.graph.expands[launch.task]
-        items, sizes = self._values.items(read, run, expand, pos) if expand else (None, [])
-        return {
-            "dag_id": dag.name,
+        payload = {
             "task_id": task.spec.task_id,
             "map_index": launch.key[2],
             "try_no": launch.try_no,
             "max_tries": launch.try_no + max(0, task.spec.retries - used),
-            "leg": launch.leg,
-            "state": json.loads(launch.leg_state) if launch.leg_state else None,
-            "run": self.run_facts(read, run),
-            "xcom": self._values.inputs(read, run, task),
-            "items": items,
-            "map_sizes": sizes,
-            "started_first_at": launch.first_started_at,
             "idempotency_key": f"{run.id}/{task.no}/{launch.key[2]}",
-            "callback": None,
-            **self._limits,
         }
+        if launch.leg > 1:
+            payload["leg"] = launch.leg
+        if launch.first_started_at is not None:
+            payload["started_first_at"] = launch.first_started_at
+        if launch.leg_state:
+            payload["state"] = json.loads(launch.leg_state)
+        xcom = self._values.inputs(read, run, task)
+        if xcom:
+            payload["xcom"] = xcom
+        expand = run.graph.expands[launch.task]
+        if expand:
+            payload["items"], payload["map_sizes"] = self._values.items(read, run, expand, pos)
+        return payload
 
     def callback_payload(self, read: LazyRead, dag: DagState, run: RunView, told: dict[str, Any]) -> dict[str, Any]:
         """What a callback's process is told: the run, the instance, the event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import selectors
 from collections import deque
 from typing import Any
@@ -22,6 +23,7 @@ SWEEP_US = 1_000_000
 BEAT_US = 2_000_000
 MEMBERSHIP_US = 1_000_000
 LONGEST_PAUSE_S = 5.0
+GATHER_S = 0.002
 
 Frame = dict[str, Any]
 
@@ -105,6 +107,9 @@ class Loop:
 
     def _wait(self) -> None:
         scheduler = self.scheduler
+        if scheduler.has_plenty_out:
+            # The agent has more than it can run at once: what ends meanwhile shares a commit.
+            select.select([self._stop_read], [], [], GATHER_S)
         with selectors.DefaultSelector() as selector:
             selector.register(self._stop_read, selectors.EVENT_READ)
             if scheduler.bell is not None:
@@ -150,8 +155,10 @@ class Loop:
         if kind == "started":
             inputs.started += [(one["token"], one.get("pid"), one["started_at"], agent) for one in frame["tries"]]
         elif kind == "result":
-            inputs.results += [{**one, "agent": agent} for one in frame["tries"] if not is_callback(one["token"])]
-            ended = [one for one in frame["tries"] if is_callback(one["token"])]
+            ended: list[Frame] = []
+            for one in frame["tries"]:
+                one["agent"] = agent
+                (ended if is_callback(one["token"]) else inputs.results).append(one)
             if ended:
                 self.scheduler.executor.acknowledge(self.scheduler.callbacks.finish(ended))
         elif kind == "request":

@@ -218,6 +218,11 @@ class Scheduler:
             self.carried_since = now
         self.carried = starts
 
+    @property
+    def has_plenty_out(self) -> bool:
+        """Whether the agent will have more than enough to do for some turns."""
+        return self.state.outstanding > 2 * self.state.capacity
+
     def _lag(self) -> int:
         due = self.state.next_timer_at()
         return 0 if due is None else max(0, self.clock.now() - due)

@@ -13,7 +13,7 @@ from dagd.model.frames import PROTOCOL, FrameBuffer, encode_frame
 
 Frame = dict[str, Any]
 LOG = logging.getLogger("dagd.executor")
-CHUNK = 1 << 18
+CHUNK = 1 << 16
 
 
 class LocalExecutor:
@@ -113,10 +113,10 @@ class LocalExecutor:
         self._versions.add(version["id"])
         self._put({"t": "version", **version})
 
-    def submit(self, tries: list[Frame]) -> None:
+    def submit(self, tries: list[Frame], shared: list[Frame] | None = None) -> None:
         """Queue launches; `flush` sends them."""
         if tries:
-            self._put({"t": "launch", "tries": tries})
+            self._put({"t": "launch", "tries": tries, "shared": shared or []})
 
     def cancel(self, tokens: Iterable[str], grace_us: int, reason: str) -> None:
         """Ask tries to stop."""

@@ -26,8 +26,8 @@ class Executor(Protocol):
     def knows(self, version_id: int) -> bool:
         """Whether the version was told on this connection."""
 
-    def submit(self, tries: list[Frame]) -> None:
-        """Start tries; idempotent by token."""
+    def submit(self, tries: list[Frame], shared: list[Frame] | None = None) -> None:
+        """Start tries; idempotent by token. A try's `shared` is the place in `shared` of the rest of its payload."""
 
     def cancel(self, tokens: Iterable[str], grace_us: int, reason: str) -> None:
         """Ask tries to stop: SIGTERM, and SIGKILL after the grace."""

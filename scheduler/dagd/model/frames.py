@@ -6,7 +6,8 @@ Instants are microseconds UTC, durations microseconds.
 Scheduler -> agent
   hello    {protocol, incarnation, release}
   version  {id, dag_id, file, folder, sources {absolute path: text}}   before the first launch that names it
-  launch   {tries: [Launch...]}            idempotent by token: a token that was ever journaled is never started again
+  launch   {tries: [Launch...], shared}    idempotent by token: a token that was ever journaled is never started again;
+                                           `shared`: parts of payloads that several tries have in common
   cancel   {tokens, grace_us, reason}      SIGTERM, then SIGKILL of the tree after the grace
   ack      {tokens}                        the result is committed: forget it
   adopt    {tokens}                        answered by one `adopted`
@@ -24,7 +25,16 @@ Try -> agent (private socket)
   result   {outcome, ...}                  exactly one; `outcome` is succeed | fail | skip | defer
   request / reply                          as above, without the token
 
-Launch: {token, grade, version, worker_key, timeout_us, grace_us, log, umask, payload}
+Agent -> warm worker
+  launch   {tries: [{token, umask, shared, payload}...], shared}   run in order, each answered before the next begins
+  recall   {}                              what has not begun will not begin; looked for before each try
+Warm worker -> agent
+  ready    {}
+  result   as a try's, with `at`: [begun, ended]; `printed`: the rest of the batch is given back; `drift`: it leaves
+  recalled {token}                         the first that will not begin
+
+Launch: {token, grade, version, worker_key, timeout_us, grace_us, log, umask, shared, payload}
+  `shared` is a place in the frame's `shared`, whose fields belong to the payload, too.
   `log` is a path relative to the log folder, built from integers; `payload` is passed to the runtime as it is:
   {dag_id, run {...}, task_id, map_index, try_no, max_tries, leg, state, xcom, items, params, conf, callback, ...}
 Result: {token, outcome, frame, pid, started_at, ended_at, exit_code, signal, reason, error}
@@ -38,7 +48,7 @@ import json
 import struct
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_FRAME = 256 * 1024 * 1024
 _HEAD = struct.Struct(">I")
 

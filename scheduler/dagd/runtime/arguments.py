@@ -176,6 +176,16 @@ def own_group(task: TaskNode) -> TaskGroup | None:
     return next((group for group in task.groups_outward() if group.is_mapped), None)
 
 
+def _copy_of(task: Any) -> Any:
+    """What `copy.copy` makes of a plain object, at a third of its price; an operator with its own way keeps it."""
+    kind = type(task)
+    if hasattr(kind, "__copy__") or hasattr(kind, "__slots__") or "__reduce_ex__" in kind.__dict__:
+        return copy.copy(task)
+    made = object.__new__(kind)
+    made.__dict__.update(task.__dict__)
+    return made
+
+
 def instantiate(task: TaskNode, resolver: Resolver) -> tuple[BaseOperator, frozenset[str], frozenset[str]]:
     """The operator of this instance, as a copy that may be changed.
 
@@ -183,8 +193,7 @@ def instantiate(task: TaskNode, resolver: Resolver) -> tuple[BaseOperator, froze
     are never rendered.
     """
     if not isinstance(task, MappedOperator):
-        made: Any = copy.copy(task)
-        return made, frozenset(), frozenset()
+        return _copy_of(task), frozenset(), frozenset()
     items = resolver.mapped_items(task.expand_input)
     operator = task.unmap(items)
     if task.into:

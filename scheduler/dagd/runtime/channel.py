@@ -21,9 +21,16 @@ class Channel:
     """Speaks frames over a connected socket. Threads may share it; a forked child may not."""
 
     def __init__(self, sock: socket.socket) -> None:
-        self._sock, self._buffer = sock, FrameBuffer()
+        self._sock, self.buffer = sock, FrameBuffer()
         self._lock, self._pid = threading.Lock(), os.getpid()
         self._last_id = 0
+        self._strangers: list[Frame] = []
+
+    @property
+    def strangers(self) -> list[Frame]:
+        """What came while an answer was waited for and is none, once."""
+        found, self._strangers = self._strangers, []
+        return found
 
     def request(self, kind: str, args: dict[str, Any]) -> Any:
         """The value of one request; blocks until it is answered. Raises NotFound or Refused with the answer's words."""
@@ -44,9 +51,14 @@ class Channel:
             chunk = self._sock.recv(_CHUNK)
             if not chunk:
                 raise ChannelClosed("the agent closed the connection of this try")
-            for frame in self._buffer.feed(chunk):
-                if frame.get("t") == "reply" and frame.get("id") == number:
-                    return frame
+            found = None
+            for frame in self.buffer.feed(chunk):
+                if frame.get("t") != "reply":
+                    self._strangers.append(frame)
+                elif frame.get("id") == number:
+                    found = frame
+            if found is not None:
+                return found
 
     def send_result(self, frame: dict[str, Any]) -> None:
         """Send the result frame: the only thing that counts as the end of a leg."""

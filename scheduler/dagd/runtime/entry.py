@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from dagd.authoring.ambient import AMBIENT, Asker
@@ -26,6 +22,7 @@ from dagd.runtime.context import Context
 from dagd.runtime.failures import failure_frame, skip_frame
 from dagd.runtime.loading import LoadedDag, load_version
 from dagd.runtime.masking import MaskedAsker, Masker
+from dagd.runtime.stopping import STOPPER
 from dagd.runtime.templates import Renderer
 from dagd.runtime.values import RETURN_KEY
 from dagd.runtime.xcom import encode
@@ -51,7 +48,7 @@ def _storable(value: Any) -> Any:
     if isinstance(value, str):
         return value if value.isascii() and "\0" not in value else storable(value)
     if isinstance(value, dict):
-        return {name: _storable(one) for name, one in value.items()}
+        return {name: _storable(one) if one else one for name, one in value.items()}
     return [_storable(one) for one in value] if isinstance(value, list) else value
 
 
@@ -114,7 +111,7 @@ def _run_leg(context: Context, masker: Masker) -> dict[str, Any]:
     context.renderer = Renderer(context.loaded, context, resolver.resolve)
     rendered = render_fields(operator, context.renderer, mapped_fields, mapped_names)
     call_all(operator.on_execute_callback, context)
-    with _stoppable(operator):
+    with STOPPER.over(operator):
         operator.pre_execute(context)
         returned = operator.execute(context)
         operator.post_execute(context, returned)
@@ -131,8 +128,8 @@ def render_fields(
     shown: dict[str, str] = {}
     for name in operator.template_fields:
         value = getattr(operator, name, None)
-        if value is None:
-            continue
+        if value is None or (not value and isinstance(value, (str, list, tuple, dict))):
+            continue  # nothing to render, nothing to show
         if name not in mapped_fields:
             is_shell = name in operator.shell_fields
             extensions = operator.template_ext
@@ -225,29 +222,3 @@ def _defer_frame(deferred: DeferTask, launch: Mapping[str, Any], context: Contex
         "trigger": None,
         "state": {"text": text},
     }
-
-
-class Stopped(BaseException):
-    """The try was told to stop (SIGTERM)."""
-
-
-@contextmanager
-def _stoppable(operator: BaseOperator) -> Iterator[None]:
-    """On SIGTERM call the operator's `on_kill` and raise Stopped in the body, so that it can clean up in its grace."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del frame
-        try:
-            operator.on_kill()
-        except Exception:
-            traceback.print_exc()
-        raise Stopped(f"stopped by signal {number}")
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

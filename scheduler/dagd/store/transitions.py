@@ -38,11 +38,12 @@ def _attempt_move(event: str, **values: Any) -> Any:
             A.token == bindparam("k_token"),
             text(f"attempt.state IN ({', '.join(str(int(code)) for code in sorted(move.sources))})"),
         )
-        .values(state=int(move.target), **values)
+        .values(state=text(str(int(move.target))), **values)
     )
 
 
-ENQUEUE = insert(attempt).values(leg=1, state=int(AttemptState.QUEUED), charged=0)
+BORN = insert(attempt).values(leg=text("1"), state=text(str(int(AttemptState.QUEUED))), charged=text("0"))
+ENQUEUE = dialects.Batch(BORN, ("run_id", "task_no", "map_index", "try_no", "token", "queued_at"))
 START = _attempt_move("start", started_at=bindparam("at"), pid=bindparam("pid_"), agent=bindparam("agent_"))
 DEFER = _attempt_move(
     "defer",
@@ -53,19 +54,21 @@ DEFER = _attempt_move(
 )
 RESUME = _attempt_move("resume", token=bindparam("new_token"), leg=bindparam("new_leg"), resume_at=None)
 END = {
-    event: _attempt_move(
-        event,
-        ended_at=bindparam("ended"),
-        started_at=func.coalesce(A.started_at, bindparam("at", type_=BigInteger)),
-        pid=func.coalesce(bindparam("pid_", type_=BigInteger), A.pid),
-        reason=bindparam("why"),
-        error=bindparam("error_"),
-        exit_code=bindparam("exit_"),
-        signal=bindparam("signal_"),
-        charged=bindparam("charge"),
-        next_try_at=bindparam("next_at"),
-        label=bindparam("label_"),
-        agent=func.coalesce(A.agent, bindparam("agent_", type_=Text)),
+    event: dialects.Batch(
+        _attempt_move(
+            event,
+            ended_at=bindparam("ended"),
+            started_at=func.coalesce(A.started_at, bindparam("at", type_=BigInteger)),
+            pid=func.coalesce(bindparam("pid_", type_=BigInteger), A.pid),
+            reason=bindparam("why"),
+            error=bindparam("error_"),
+            exit_code=bindparam("exit_"),
+            signal=bindparam("signal_"),
+            charged=bindparam("charge"),
+            next_try_at=bindparam("next_at"),
+            label=bindparam("label_"),
+            agent=func.coalesce(A.agent, bindparam("agent_", type_=Text)),
+        )
     )
     for event in ("succeed", "fail", "skip", "cancel")
 }
@@ -81,7 +84,7 @@ def enqueue(connection: Connection, rows: Sequence[Enqueue]) -> int:
         }
         for row in rows
     ]  # fmt: skip
-    connection.execute(ENQUEUE, params)
+    ENQUEUE.run(connection, params)
     return len(params)
 
 
@@ -106,7 +109,7 @@ def end(connection: Connection, rows: Sequence[End]) -> int:
     for event, statement in END.items():
         params = [_end_params(row) for row in rows if row.event == event]
         if params:
-            moved += connection.execute(statement, params).rowcount
+            moved += statement.run(connection, params)
     return moved
 
 
