@@ -16,8 +16,8 @@ def single_frame(attempt: Try) -> bytes:
     return encode_frame(launch)
 
 
-def batch_frame(batch: Sequence[Try]) -> bytes:
-    """Launches for one worker, which runs them in this order."""
+def batch_frame(number: int, batch: Sequence[Try]) -> bytes:
+    """Launches for one worker, which runs them in this order. `number` tells its batches apart."""
     shared: list[Frame] = []
     places: dict[int, int] = {}
     tries = []
@@ -31,4 +31,4 @@ def batch_frame(batch: Sequence[Try]) -> bytes:
                 shared.append(attempt.shared)
             entry["shared"] = place
         tries.append(entry)
-    return encode_frame({"t": "launch", "tries": tries, "shared": shared})
+    return encode_frame({"t": "launch", "batch": number, "tries": tries, "shared": shared})

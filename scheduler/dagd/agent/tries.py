@@ -38,7 +38,8 @@ class Grade(Protocol):
         """Begins it; `Tries.started` and `Tries.ended` tell the rest."""
 
     def withdraw(self, attempt: Try) -> bool:
-        """Takes back a try that has no process yet and will get none; False when it may get one."""
+        """Takes back a try that has no process yet and will get none; False when it has or may get one. Called for one
+        with company, too, which has none afterwards."""
 
 
 @dataclass(slots=True, eq=False)
@@ -263,10 +264,10 @@ class Tries:
             self._queue.remove(attempt)
             self._busy += 1
             self.finish(attempt)
-        elif attempt.pid:
-            self.terminate(attempt)
-        elif attempt.grade is not None and attempt.grade.withdraw(attempt):
+        elif attempt.grade is not None and (attempt.has_company or not attempt.pid) and attempt.grade.withdraw(attempt):
             self.finish(attempt)
+        elif attempt.pid and not attempt.is_over:
+            self.terminate(attempt)
 
     def stop(self) -> None:
         """Ends everything: what runs ends as `stopped`, what waits was never here."""

@@ -128,9 +128,10 @@ class WarmGrade:
         self._pace[worker.key] = took_s if took_s < before else before + 0.02 * (took_s - before)
 
     def withdraw(self, attempt: Try) -> bool:
-        """True while it waits, or its worker is not there yet, or can still be stopped from beginning it."""
+        """True while it waits, or its worker is not there yet, or can still be stopped from beginning it. If not, what
+        was behind it with its worker is elsewhere now."""
         for worker in list(self._workers):
-            if attempt in worker.rest:
+            if attempt in worker.rest or worker.attempt is attempt:
                 worker.recall()
         for waiting in self._backlog.values():
             if attempt in waiting:
@@ -186,6 +187,9 @@ class WarmGrade:
 
     def give_back(self, attempt: Try) -> None:
         """Its worker died before it began: another one, and after some that also die, another try."""
+        if attempt.ending.kill is not None:
+            self.tries.ended(attempt, None)
+            return
         births = self._births[attempt.token] = self._births.get(attempt.token, 0) + 1
         if births < MOST_BIRTHS:
             self.start(attempt)

@@ -40,7 +40,7 @@ class WarmWorker:
         self.is_alone = False
         self._begun_at = 0.0
         self._is_new = False  # whether `attempt` has yet to be told as begun
-        self._may_have_read = False
+        self._may_have_read = self._is_unsent = False
         self._batches = 0
         self._pid = self._start = 0
         self._is_ready = False
@@ -104,12 +104,16 @@ class WarmWorker:
         self._batches += 1
         self._begun_at = time.monotonic()
         self._become_current(batch[0])
-        self._channel.send(batch_frame(batch))
+        self._channel.send(batch_frame(self._batches, batch))
+        self._is_unsent = True
         self._pool.mark_dirty(self)
         self._pool.watch()
 
     def flush(self) -> None:
         """Sends the launches. A process that died while it was idle cannot have begun any."""
+        if not self._is_unsent:
+            return
+        self._is_unsent = False
         self._channel.flush()
         if (self._channel.is_broken or not self._channel.is_open) and self.attempt is not None:
             self._put_rest_back()
@@ -122,6 +126,7 @@ class WarmWorker:
     def recall(self) -> None:
         """Takes back what it has not begun. Whatever is behind the first try without an answer *after* the recall was
         sent will not begin: the worker looks for a recall before each."""
+        self.flush()
         if not self.rest:
             return
         batch, self._may_have_read = self._batches, True
@@ -171,8 +176,6 @@ class WarmWorker:
         attempt.has_company = bool(self.rest)
         self._output.begin(attempt.token, attempt.launch["log"])
         self._pool.tries.begun(attempt)
-        if attempt.ending.kill is not None:
-            self._pool.tries.terminate(attempt)
 
     # --- what it says
 
@@ -194,9 +197,9 @@ class WarmWorker:
             self._become_current(self.attempt)
 
     def _take_recalled(self, frame: Frame) -> None:
-        """It will not begin this one either."""
+        """It will not begin this one either. About an earlier batch the word is late: its tries may be here again."""
         attempt = self.attempt
-        if attempt is None or attempt.token != frame.get("token") or attempt.ending.kill is not None:
+        if attempt is None or frame.get("batch") != self._batches or attempt.ending.kill is not None:
             return
         self._let_go_of(attempt)
         self._pool.put_back([attempt])
@@ -206,6 +209,8 @@ class WarmWorker:
         self._may_have_read = True
         drift, printed = frame.pop("drift", None), frame.pop("printed", False)
         begun_at, ended_at = _instants(frame.pop("at", None))
+        if attempt.grace is None:
+            attempt.ending.kill = None  # it is to be stopped, and was over before anything was done about it
         if drift is not None or attempt.ending.kill is not None:
             # It leaves by itself, or has to: the try ends when all below it is dead.
             if self._is_new:

@@ -98,7 +98,7 @@ class Worker:
                 self._listen(None)
             frame = self._inbox.popleft()
             if frame["t"] == "launch":
-                self._run_batch(frame["tries"], frame.get("shared") or ())
+                self._run_batch(frame["batch"], frame["tries"], frame.get("shared") or ())
 
     def _listen(self, patience_ms: int | None) -> None:
         # A process killed while it waits in recv may still take the launch out of the socket; one that waits in poll
@@ -119,10 +119,10 @@ class Worker:
         self._inbox.popleft()
         return True
 
-    def _run_batch(self, tries: list[Frame], shared: Sequence[Frame]) -> None:
+    def _run_batch(self, number: int, tries: list[Frame], shared: Sequence[Frame]) -> None:
         for at, launch in enumerate(tries):
             if at and self._is_recalled():
-                self._say({"t": "recalled", "token": launch["token"]})
+                self._say({"t": "recalled", "batch": number})
                 return
             payload = launch["payload"]
             if launch.get("shared") is not None:

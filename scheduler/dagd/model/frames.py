@@ -26,12 +26,12 @@ Try -> agent (private socket)
   request / reply                          as above, without the token
 
 Agent -> warm worker
-  launch   {tries: [{token, umask, shared, payload}...], shared}   run in order, each answered before the next begins
+  launch   {batch, tries: [{token, umask, shared, payload}...], shared}   run in order, each answered before the next
   recall   {}                              what has not begun will not begin; looked for before each try
 Warm worker -> agent
   ready    {}
   result   as a try's, with `at`: [begun, ended]; `printed`: the rest of the batch is given back; `drift`: it leaves
-  recalled {token}                         the first that will not begin
+  recalled {batch}                         what has no answer in this batch will not begin
 
 Launch: {token, grade, version, worker_key, timeout_us, grace_us, log, umask, shared, payload}
   `shared` is a place in the frame's `shared`, whose fields belong to the payload, too.
