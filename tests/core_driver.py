@@ -7,17 +7,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from dagd.decide.backfills import bounds_to_come, first_cursor, slots_of
 from dagd.decide.commands import Request
 from dagd.decide.core import Inputs, decide
 from dagd.decide.graph import Graph
-from dagd.decide.state import DagState, RunView, State, TaskState
+from dagd.decide.state import BackfillView, DagState, RunView, State, TaskState
 from dagd.engine import loader
-from dagd.model.plans import EVERY_INDEX, End, Launch, Plan
+from dagd.model.plans import EVERY_INDEX, EVERY_TASK, End, Launch, Plan
 from dagd.model.specs import DagSpec, ExpandSpec, GroupSpec, MapSource, TaskSpec
-from dagd.model.states import ATTEMPT_MOVES, RUN_MOVES, AttemptState, DeadlineState, RunKind, RunState
+from dagd.model.states import (
+    ATTEMPT_MOVES,
+    BACKFILL_MOVES,
+    RUN_MOVES,
+    AttemptState,
+    BackfillState,
+    DeadlineState,
+    Reprocess,
+    RunKind,
+    RunState,
+)
 from dagd.model.times import SECOND
 from dagd.timetables.base import Slot, Timetable
 
@@ -102,12 +114,13 @@ class Rows:
         self.events: list[Any] = []
         self.outbox: list[Any] = []
         self.slots: list[tuple[int, int]] = []
+        self.backfills: dict[int, BackfillView] = {}
         self.starts_of: dict[tuple[int, int, int], int] = defaultdict(int)
 
     def write(self, plan: Plan) -> None:
         """One turn, in the store's order."""
         for new in plan.new_runs:
-            self.insert_run(new.id, new.dag, new.run_id, new.kind, new.due_at, new.created_at, new.slot)
+            self.insert_run(new.id, new.dag, new.run_id, new.kind, new.due_at, new.created_at, new.slot, new.backfill)
         for gone in plan.supersedes:
             self._supersede(gone)
         for start in plan.starts:
@@ -127,8 +140,9 @@ class Rows:
         self._write_rest(plan)
 
     def insert_run(
-        self, run: int, dag_id: int, run_id: str, kind: RunKind, due_at: int, at: int, slot: int | None = None
-    ) -> None:
+        self, run: int, dag_id: int, run_id: str, kind: RunKind, due_at: int, at: int, slot: int | None = None,
+        backfill: int | None = None,
+    ) -> None:  # fmt: skip
         """A queued run."""
         if run in self.runs or (slot is not None and (dag_id, slot) in self.slots):
             raise Illegal(f"run {run} of slot {slot} is there already")
@@ -152,6 +166,7 @@ class Rows:
             conf="{}",
             partition=None,
             slot=slot,
+            backfill_id=backfill,
         )
 
     def _write_rest(self, plan: Plan) -> None:
@@ -175,6 +190,7 @@ class Rows:
             self.runs[run].verdict, self.runs[run].reason = verdict or None, reason
         for move in plan.run_moves:
             self._move_run(move)
+        self._write_backfills(plan)
         for row in plan.deadlines:
             self._write_deadline(row)
         for done in plan.commands:
@@ -193,6 +209,19 @@ class Rows:
             row.started_at = move.at
         else:
             row.ended_at, row.reason = move.at, move.reason
+
+    def _write_backfills(self, plan: Plan) -> None:
+        for change in plan.backfill_moves:
+            row, legal = self.backfills[change.backfill], BACKFILL_MOVES[change.event]
+            if row.state not in legal.sources:
+                raise Illegal(f"{change} of a backfill that is {row.state}")
+            row.state = BackfillState(legal.target)
+        for run, number, _ in plan.adoptions:
+            self.runs[run].backfill_id = number
+        for told in plan.backfills:
+            row = self.backfills[told.backfill]
+            for name in ("cursor", "done", "success", "failed", "kept", "spent_us"):
+                setattr(row, name, getattr(told, name))
 
     def _write_deadline(self, row: Any) -> None:
         key = (row.run, row.task_no, row.kind)
@@ -259,16 +288,23 @@ class Rows:
 
     def _supersede(self, gone: Any) -> None:
         run, no, index = gone.key
-        for key in [key for key in self.attempts if key[:2] == (run, no) and index in (EVERY_INDEX, key[2])]:
+        for key in [
+            key
+            for key in self.attempts
+            if key[0] == run and no in (EVERY_TASK, key[1]) and index in (EVERY_INDEX, key[2])
+        ]:
             if key[3] == 0:
                 del self.attempts[key]
             elif self.attempts[key].superseded_by is None:
                 self.attempts[key].superseded_by = gone.by
         if gone.drop_values:
-            for value in [v for v in self.values if v[:2] == (run, no) and index in (EVERY_INDEX, v[2])]:
+            for value in [
+                v for v in self.values if v[0] == run and no in (EVERY_TASK, v[1]) and index in (EVERY_INDEX, v[2])
+            ]:
                 del self.values[value]
         if gone.drop_expansion:
-            self.expansions.pop((run, no), None)
+            for size in [size for size in self.expansions if size[0] == run and no in (EVERY_TASK, size[1])]:
+                del self.expansions[size]
 
 
 class Driver:
@@ -385,6 +421,37 @@ class Driver:
         self.turn(commands=[Request(number, kind, view, payload)])
         return self.rows.commands[number]
 
+    def backfill(self, from_at: int, to_at: int, dag_no: int = 1, **more: Any) -> int:
+        """Ask for a backfill of the slots from one instant to another; returns its id."""
+        values: dict[str, Any] = {
+            "id": len(self.rows.backfills) + 1, "dag": dag_no, "state": BackfillState.QUEUED, "from_at": from_at,
+            "to_at": to_at, "until": self.now, "cursor": 0, "is_reverse": False, "max_active": 4,
+            "reprocess": Reprocess.NONE, "conf": "{}", "slots": 0,
+        }  # fmt: skip
+        row = BackfillView(**{**values, **more})
+        timetable = self.state.dags[dag_no].timetable
+        if timetable is not None and not timetable.is_continuous:
+            row.cursor, row.slots = first_cursor(timetable, row), len(list(slots_of(timetable, row)))
+        self.rows.backfills[row.id] = row
+        self.ask_backfill("create", row.id)
+        return row.id
+
+    def ask_backfill(self, verb: str, number: int) -> tuple[bool, str]:
+        """A request about a backfill; returns (done, result text)."""
+        request = 900 + len(self.rows.commands)
+        view = self.backfill_view(self.state, self.rows.backfills[number])
+        self.turn(commands=[Request(request, f"backfill_{verb}", None, {"backfill": number}, view)])
+        return self.rows.commands[request]
+
+    def backfill_view(self, state: State, row: BackfillView) -> BackfillView:
+        """As the engine loads it."""
+        found, timetable = replace(row, active=set(), taken={}), self.state.dags[row.dag].timetable
+        if timetable is not None and not timetable.is_continuous:
+            low, high = bounds_to_come(timetable, row)
+            runs = [run for run in self.rows.runs.values() if run.dag == row.dag and run.slot is not None]
+            found.taken = {run.slot: (run.id, run.state) for run in runs if low <= run.slot <= high}
+        return found
+
     def drain(self, script: dict[str, Any] | None = None, *, lifo: bool = False, limit: int = 2000) -> None:
         """Let live tries end as `script` says (outcome or fields by task_id, a list by try)."""
         script = script or {}
@@ -453,7 +520,11 @@ class Driver:
         for dag_no, found in self.state.dags.items():
             assert found.active_tasks == by_dag[dag_no]
             running = [row for row in self.rows.runs.values() if row.dag == dag_no and row.state == RunState.RUNNING]
-            assert {row.id for row in running} == found.running
+            placed = {run for view in found.backfills.values() for run in view.active}
+            assert not placed & found.running
+            assert {row.id for row in running if self._is_placed(row)} == found.running | placed
+            for view in found.backfills.values():
+                assert self.rows.backfills[view.id].done == view.done
             for task in self.graphs[dag_no].tasks:
                 limit = task.max_active_tis_per_dag
                 assert (
@@ -462,6 +533,9 @@ class Driver:
                 )
         for view in self.state.runs.values():
             assert view.state.is_active or view.deadlines, f"run {view.run_id} has ended and is still in memory"
+
+    def _is_placed(self, row: SimpleNamespace) -> bool:
+        return row.backfill_id is None or self.rows.backfills[row.backfill_id].state.is_active
 
     def check_against_rows(self) -> None:
         """Memory rebuilt from the rows equals memory, and concludes nothing that memory had not concluded."""
@@ -482,6 +556,9 @@ class Driver:
         for number, old in self.state.dags.items():
             state.dags[number] = DagState(number, old.name, old.shard, old.graph, None, first_seen_at=old.first_seen_at)
             state.dags[number].pasts = old.pasts
+            for row in self.rows.backfills.values():
+                if row.dag == number and row.state in (BackfillState.RUNNING, BackfillState.PAUSED):
+                    state.dags[number].backfills[row.id] = self.backfill_view(state, row)
         for row in sorted(self.rows.runs.values(), key=lambda row: (row.due_at, row.id)):
             if row.state < A.SUCCESS:
                 view = self._view(state, row.id)
@@ -500,7 +577,7 @@ class Driver:
         if run not in found.order:
             loader.place_in_order(state.runs, found, view)
         if view.state is RunState.RUNNING:
-            found.running.add(run)
+            found.take_place(view)
             self._fill(state, view)
         else:
             found.queued.append((view.rank, view.due_at, view.id))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError
 
 from dagd.model.plans import CommandDone, Deferral, Resume, RunMove, Settle, Start
@@ -69,17 +69,36 @@ def test_s9_a_write_with_an_old_token_changes_nothing(database: Database, event:
             assert state_of(connection) == state
 
 
-@pytest.mark.parametrize("event", [event for event, move in RUN_MOVES.items() if move.sources])
-def test_a_run_moves_from_its_sources_and_from_nowhere_else(database: Database, event: str) -> None:
-    move = RUN_MOVES[event]
+@pytest.mark.parametrize("name", [name for name, move in RUN_MOVES.items() if move.sources])
+def test_a_run_moves_from_its_sources_and_from_nowhere_else(database: Database, name: str) -> None:
+    move = RUN_MOVES[name]
     with database.write() as connection:
         dag, version = make.store_dag(connection, make.spec())
         transitions.insert_runs(connection, [make.run(dag, version)])
         for state in RunState:
             connection.execute(text("UPDATE dag_run SET state = :state"), {"state": int(state)})
-            assert transitions.move_run(connection, RunMove(1, event, make.NOW)) == (1 if state in move.sources else 0)
+            assert transitions.move_runs(connection, [RunMove(1, name, make.NOW)]) == (
+                1 if state in move.sources else 0
+            )
             expected = move.target if state in move.sources else state
             assert connection.execute(select(dag_run.c.state)).scalar_one() == expected
+
+
+def test_the_moves_of_a_run_keep_their_order_and_those_of_many_go_together(database: Database) -> None:
+    with database.write() as connection:
+        dag, version = make.store_dag(connection, make.spec())
+        transitions.insert_runs(connection, [make.run(dag, version, number) for number in (1, 2, 3)])
+        moves = [
+            RunMove(1, "start", 5), RunMove(2, "start", 6), RunMove(1, "fail", 7, "why"), RunMove(3, "cancel", 8),
+            RunMove(1, "reopen", 9), RunMove(2, "succeed", 10), RunMove(1, "succeed", 11),
+        ]  # fmt: skip
+        told: list[str] = []
+        event.listen(connection, "before_cursor_execute", lambda *given: told.append(given[2]))
+        assert transitions.move_runs(connection, moves) == len(moves)
+        assert len(told) == 6
+        columns = (dag_run.c.state, dag_run.c.started_at, dag_run.c.ended_at, dag_run.c.reason)
+        rows = connection.execute(select(*columns).order_by(dag_run.c.id)).all()
+        assert [tuple(row) for row in rows] == [(10, 9, 11, None), (10, 6, 10, None), (13, None, 8, None)]
 
 
 def test_every_state_that_is_not_terminal_has_a_way_out() -> None:

@@ -129,7 +129,7 @@ def test_a_run_is_born_started_and_ended_by_one_plan(connection: Connection) -> 
 def test_a_run_that_is_not_where_memory_thought_is_doubt(connection: Connection) -> None:
     number, version = make.store_dag(connection, make.spec())
     write(connection, new_runs=[make.run(number, version)])
-    with pytest.raises(Doubt, match="succeed of run 1: 0 of 1"), connection.begin_nested():
+    with pytest.raises(Doubt, match="moves of runs: 0 of 1"), connection.begin_nested():
         write(connection, run_moves=[RunMove(1, "succeed", NOW)])
 
 
@@ -339,7 +339,8 @@ def test_every_part_of_a_plan_that_is_stored_is_written_by_some_statement() -> N
     written = {
         "new_runs", "next_dues", "run_moves", "verdicts", "supersedes", "ends", "deferrals", "starts", "settles",
         "xcoms", "expansions", "enqueues", "instant_ends", "resumes", "stops", "asset_events", "consumed",
-        "subscriptions", "deadlines", "commands", "outbox", "pins", "pauses",
+        "subscriptions", "deadlines", "commands", "outbox", "pins", "pauses", "adoptions",
+        "backfill_moves", "backfills",
     }  # fmt: skip
     assert set(Plan.__slots__) - written == {"reloads", "launches", "acks", "strays", "news"}
 

@@ -17,6 +17,7 @@ STATES: dict[str, tuple[str, str, str]] = {
     "cancelled": ("■", "#", "yellow"),
     "removed": ("∅", "0", "dim"),
     "pending": ("○", "o", "dim"),
+    "done": ("✓", "+", "green"),
     "met": ("✓", "+", "green"),
     "missed": ("✗", "x", "red"),
     "ok": ("✓", "+", "green"),

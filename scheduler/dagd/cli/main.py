@@ -52,6 +52,15 @@ TASKS: Table = {
     "mark": ("tasks_change:mark", "Set the state of task instances by hand"),
     "kill": ("tasks_change:kill", "Stop the running tries of a task"),
 }
+BACKFILL: Table = {
+    "create": ("backfill_create:create", "Run the slots of a DAG between two logical dates"),
+    "list": ("backfill_watch:list_backfills", "Backfills, the newest first"),
+    "show": ("backfill_watch:show_backfill", "One backfill and how far it is"),
+    "watch": ("backfill_watch:watch_backfill", "Follow a backfill until it is over"),
+    "pause": ("backfill_change:pause", "Start no more runs of a backfill"),
+    "resume": ("backfill_change:resume", "Go on with a paused backfill"),
+    "cancel": ("backfill_change:cancel", "End a backfill and cancel its runs"),
+}
 ASSETS: Table = {
     "list": ("assets:list_assets", "Assets with their producers and last event"),
     "show": ("assets:show_asset", "One asset: producers, consumers, last events"),
@@ -114,6 +123,7 @@ TREE: Table = {
     "dags": ("DAGs", DAGS),
     "runs": ("Runs of DAGs", RUNS),
     "tasks": ("Tasks and their instances in runs", TASKS),
+    "backfill": ("Backfills: past slots of a DAG, run beside its schedule", BACKFILL),
     "assets": ("Assets: what tasks read and write", ASSETS),
     "deadlines": ("Deadlines and SLAs", DEADLINES),
     "pools": ("Pools: how much may run at once", POOLS),
@@ -127,7 +137,7 @@ TREE: Table = {
 }
 ALIASES = {
     "standalone": "up", "lint": "dags check", "datasets": "assets", "dataset": "assets", "sla": "deadlines",
-    "slas": "deadlines", "connection": "connections", "settings": "config",
+    "slas": "deadlines", "backfills": "backfill", "connection": "connections", "settings": "config",
 }  # fmt: skip
 
 

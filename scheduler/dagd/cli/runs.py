@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dagd.cli import instances, refs
+from dagd.cli.backfill_shown import find_row
 from dagd.cli.context import is_sayable, limit_option, now_micros
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
@@ -46,11 +47,12 @@ def _kinds(_ctx: click.Context, _param: click.Parameter, words: tuple[str, ...])
 @click.option("--since", help="Due at or after this instant, or so long ago (12h, 30d).")
 @click.option("--until", help="Due before this instant.")
 @click.option("--key", help="The run of this request key.")
+@click.option("--backfill", help="The runs of this backfill.")
 @limit_option
 @with_output(watch=True)
 def list_runs(
     out: Output, dag: str | None, states: list[int], kinds: list[int], since: str | None, until: str | None,
-    key: str | None, limit: int | None,
+    key: str | None, backfill: str | None, limit: int | None,
 ) -> None:  # fmt: skip
     """Runs, the newest first. For programs the list is complete unless --limit cuts it."""
     now = now_micros()
@@ -60,6 +62,7 @@ def list_runs(
         wanted: Row = {"states": states, "kinds": kinds, "key": key, "limit": limit}
         wanted["since"] = None if since is None else read_age(since, now)
         wanted["until"] = None if until is None else read_age(until, now)
+        wanted["backfill"] = None if backfill is None else find_row(connection, backfill).id
         if dag is not None:
             wanted["dag_id"] = refs.find_dag(connection, refs.parse(dag).dag).id
         if limit is None and not out.is_machine:

@@ -10,9 +10,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from dagd.decide import deadlines, runs, stops
+from dagd.decide import backfills, deadlines, runs, stops
 from dagd.decide.settling import ADMITTED
-from dagd.decide.state import READY, WAITING, RunView, TaskState
+from dagd.decide.state import READY, WAITING, BackfillView, RunView, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import EVERY_INDEX, CommandDone, End, RunMove, Settle, StopRequest, Supersede
 from dagd.model.states import ATTEMPT_MOVES, AttemptState, Reason, RunState
@@ -20,12 +20,19 @@ from dagd.model.states import ATTEMPT_MOVES, AttemptState, Reason, RunState
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A row of `command`. `run` is loaded by the engine when the request names one, also when it has ended."""
+    """A row of `command`. `run` and `backfill` are loaded by the engine when the request names one, ended ones too."""
 
     id: int
     kind: str
     run: RunView | None
     payload: dict[str, Any]
+    backfill: BackfillView | None = None
+
+    @property
+    def dag(self) -> int | None:
+        """The DAG of what the request names."""
+        named = self.run or self.backfill
+        return None if named is None else named.dag
 
 
 MARKS = {"success": "succeed", "failed": "fail", "skipped": "skip"}
@@ -83,6 +90,7 @@ def end_queued(turn: Turn, run: RunView, state: RunState, reason: str) -> None:
     deadlines.on_run_ended(turn, run, state)
     runs.leave_queue(turn.dag(run), run)
     runs.detach(turn, run)
+    backfills.note_end(turn, run)
     turn.state.set_timer(turn.now, "slot", run.dag)  # its place may be another's
 
 
@@ -96,6 +104,7 @@ def _mark_run(turn: Turn, request: Request, run: RunView) -> None:
         turn.plan.verdicts.append((run.id, int(state), Reason.MARKED))
         turn.plan.run_moves.append(RunMove(run.id, "reopen", turn.now))
         turn.plan.run_moves.append(RunMove(run.id, runs.RUN_EVENT[state], turn.now, Reason.MARKED))
+        backfills.note_mark(turn, run, state)
     done(turn, request, state=state.word)
 
 
@@ -171,6 +180,7 @@ def _indices_with_rows(task: TaskState) -> list[int]:
 def _reopen(turn: Turn, run: RunView) -> None:
     if not run.state.is_active:
         turn.plan.run_moves.append(RunMove(run.id, "reopen", turn.now))
+        backfills.note_reopening(turn, run)
     turn.plan.verdicts.append((run.id, 0, None))
     turn.plan.reloads.append(run.id)
 

@@ -7,7 +7,19 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagd.decide import admission, commands, deadlines, flow, pins, publish, results, runs, stops
+from dagd.decide import (
+    admission,
+    backfill_commands,
+    backfills,
+    commands,
+    deadlines,
+    flow,
+    pins,
+    publish,
+    results,
+    runs,
+    stops,
+)
 from dagd.decide.state import RunView, State, Timer
 from dagd.decide.turn import Turn
 from dagd.model.plans import Plan
@@ -48,10 +60,12 @@ def decide(state: State, inputs: Inputs, now: int, seed: int) -> Plan:
     for result in inputs.results:
         results.report_result(turn, result)
     for request in inputs.commands:
-        commands.apply(turn, request)
+        verbs = backfill_commands if request.kind.startswith("backfill_") else commands
+        verbs.apply(turn, request)
     for dag_id in inputs.repins:
         pins.repin(turn, state.dags[dag_id])
     if turn.plan.reloads or inputs.repins:
+        backfills.record(turn)
         return turn.plan
     looked_at = _take_changes(turn, inputs)
     for timer in state.due_timers(now):
@@ -64,6 +78,7 @@ def decide(state: State, inputs: Inputs, now: int, seed: int) -> Plan:
     _settle_runs(turn, looked_at)
     admission.admit(turn)
     publish.publish_engine_successes(turn)
+    backfills.record(turn)
     return turn.plan
 
 
@@ -129,6 +144,7 @@ def _settle_runs(turn: Turn, looked_at: set[int]) -> None:
         touched, turn.touched_runs = turn.touched_runs, {}
         for run in touched.values():
             if runs.end_run_if_over(turn, run):
+                backfills.note_end(turn, run)
                 looked_at.add(run.dag)
         flow.spread(turn)
         dags, looked_at = sorted(looked_at), set()
@@ -138,3 +154,4 @@ def _settle_runs(turn: Turn, looked_at: set[int]) -> None:
                 runs.create_due(turn, dag)
                 runs.trigger_by_assets(turn, dag)
                 runs.start_queued(turn, dag)
+                backfills.fill(turn, dag)

@@ -7,7 +7,7 @@ import heapq
 
 from dagd.decide import deadlines, flow
 from dagd.decide.assets import events_to_consume, leaves_of
-from dagd.decide.state import DagState, PastRun, RunView
+from dagd.decide.state import BackfillView, DagState, PastRun, RunView
 from dagd.decide.turn import Turn
 from dagd.model.plans import NewRun, NextDue, RunMove
 from dagd.model.states import AttemptState, DeadlineState, RunKind, RunState
@@ -102,9 +102,10 @@ def _catch_up(turn: Turn, dag: DagState, timetable: Timetable) -> None:
     while dag.next_due is not None and dag.next_due <= turn.now:
         if len(dag.running) + len(dag.queued) >= dag.max_runs:
             return
-        if len(turn.plan.new_runs) >= RUNS_PER_TURN:
+        if turn.slots_taken >= RUNS_PER_TURN:
             turn.state.set_timer(turn.now, "slot", dag.id)  # the rest in the next turn
             return
+        turn.slots_taken += 1
         _create_slot(turn, dag, timetable, timetable.next_after(dag.next_due - 1))
 
 
@@ -116,33 +117,65 @@ def _create_slot(turn: Turn, dag: DagState, timetable: Timetable, slot: Slot | N
     if slot is not None and is_due:
         following, last_slot = timetable.next_after(slot.due_at), slot.due_at
     due = None if following is None else following.due_at
-    turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, dag.graph.version, last_slot))
-    dag.next_due, dag.last_slot = due, last_slot
-    if slot is not None and is_due:
+    _move_clock(turn, dag, NextDue(dag.id, dag.next_due, due, dag.graph.version, last_slot))
+    if slot is not None and is_due and slot.due_at not in dag.taken:
         create_run(turn, dag, RunKind.SCHEDULED, slot)
+    if slot is not None:
+        dag.taken.discard(slot.due_at)  # S1: a backfill has made the run of this slot
     arm(turn, dag)
 
 
-def create_run(turn: Turn, dag: DagState, kind: RunKind, slot: Slot, events: tuple[int, ...] = ()) -> RunView:
-    """A run enters the plan and the DAG's queue."""
+def _move_clock(turn: Turn, dag: DagState, step: NextDue) -> None:
+    """The DAG's clock moves on; several steps of a turn are written as one."""
+    last = turn.plan.next_dues[-1] if turn.plan.next_dues else None
+    if last is not None and last.dag == step.dag and last.guarded:
+        last.next_due, last.last_slot = step.next_due, step.last_slot
+    else:
+        turn.plan.next_dues.append(step)
+    dag.next_due, dag.last_slot = step.next_due, step.last_slot
+
+
+def create_run(
+    turn: Turn, dag: DagState, kind: RunKind, slot: Slot, events: tuple[int, ...] = (),
+    backfill: BackfillView | None = None,
+) -> RunView:  # fmt: skip
+    """A run enters the plan and the DAG's queue; that of a backfill has its place already, and begins at once."""
     assert dag.graph is not None
     new_id = turn.state.new_id(dag.shard, turn.now)
     name = PREFIX[kind] + (str(iso(slot.due_at)) if kind is not RunKind.ASSET else str(new_id))
     new = NewRun(
         id=new_id, dag=dag.id, run_id=name, kind=kind, version=dag.graph.version, due_at=slot.due_at,
         logical_at=slot.logical_at, interval_start=slot.start_at, interval_end=slot.end_at,
-        slot=slot.due_at if kind is RunKind.SCHEDULED else None, created_at=turn.now, events=events,
+        slot=None if kind is RunKind.ASSET else slot.due_at, created_at=turn.now, events=events,
     )  # fmt: skip
+    if backfill is not None:
+        new.backfill, new.conf = backfill.id, backfill.conf
     turn.plan.new_runs.append(new)
     facts = {
         "id": new.id, "run_id": name, "kind": kind, "state": RunState.QUEUED, "due_at": new.due_at,
         "logical_at": new.logical_at, "interval_start": new.interval_start, "interval_end": new.interval_end,
-        "created_at": new.created_at, "slot": new.slot,
+        "created_at": new.created_at, "slot": new.slot, "backfill_id": new.backfill, "conf": new.conf,
     }  # fmt: skip
     run = RunView(dag.graph, dag.id, facts)
-    enlist(turn, dag, run)
+    if backfill is None:
+        enlist(turn, dag, run)
+    else:
+        turn.state.runs[run.id] = run
+        place_in_order(turn.state.runs, dag, run)
+    _note_slot(dag, run)
     deadlines.set_with_run(turn, run)
     return run
+
+
+def _note_slot(dag: DagState, run: RunView) -> None:
+    """S1: a slot that has its run gets no other, from the schedule or from a backfill that comes to it later."""
+    if run.slot is None:
+        return
+    if run.backfill is not None and (dag.next_due is None or run.slot >= dag.next_due):
+        dag.taken.add(run.slot)
+    for view in dag.backfills.values():
+        if view.is_to_come(run.slot):
+            view.taken[run.slot] = (run.id, int(run.state))
 
 
 def enlist(turn: Turn, dag: DagState, run: RunView) -> None:
@@ -207,7 +240,7 @@ def leave_queue(dag: DagState, run: RunView) -> None:
 def start_run(turn: Turn, dag: DagState, run: RunView) -> None:
     """A run begins: every task gets its counters, those without upstreams become ready."""
     run.state, run.started_at = RunState.RUNNING, turn.now
-    dag.running.add(run.id)
+    dag.take_place(run)
     turn.plan.run_moves.append(RunMove(run.id, "start", turn.now))
     run.previous = dag.past_before(run)
     run.lay_out()
@@ -277,8 +310,10 @@ def end_run_if_over(turn: Turn, run: RunView) -> bool:
 
 
 def _count_failures(turn: Turn, run: RunView, state: RunState) -> None:
-    """Pause a DAG whose last runs all failed, as many as it allows."""
+    """Pause a DAG whose last runs all failed, as many as it allows. What a backfill meets in the past is no reason."""
     dag = turn.dag(run)
+    if run.backfill is not None:
+        return
     if state is not RunState.FAILED:
         dag.failed_in_row = dag.failed_in_row if state is RunState.CANCELLED else 0
         return
@@ -293,7 +328,7 @@ def _count_failures(turn: Turn, run: RunView, state: RunState) -> None:
 def detach(turn: Turn, run: RunView) -> None:
     """An ended run leaves memory; the next one may look at it once more."""
     dag = turn.dag(run)
-    dag.running.discard(run.id)
+    dag.give_place(run)
     at = dag.order.index(run.id) if run.id in dag.order else None
     if run.graph.uses_past:
         past = PastRun(run.id, run.due_at, run.run_id, worst_states(run))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dagd.decide.graph import Graph
 from dagd.decide.rules import Counts
 from dagd.model.specs import TaskSpec
-from dagd.model.states import ACTIVE_BELOW, AttemptState, RunKind, RunState
+from dagd.model.states import ACTIVE_BELOW, AttemptState, BackfillState, Reprocess, RunKind, RunState
 from dagd.timetables.base import Timetable
 
 # States of an instance that are derived, never stored; they share the byte with AttemptState codes.
@@ -105,7 +105,7 @@ class RunView:
     __slots__ = (
         "id", "dag", "run_id", "kind", "graph", "state", "verdict", "reason", "due_at", "logical_at",
         "interval_start", "interval_end", "created_at", "started_at", "conf", "partition", "tasks", "open_tasks",
-        "active", "events", "slot", "previous", "deadlines", "lengths",
+        "active", "events", "slot", "backfill", "previous", "deadlines", "lengths",
     )  # fmt: skip
 
     def __init__(self, graph: Graph, dag: int, facts: dict[str, Any]) -> None:
@@ -126,6 +126,7 @@ class RunView:
         self.conf: str = facts.get("conf") or "{}"
         self.partition: str | None = facts.get("partition")
         self.slot: int | None = facts.get("slot")
+        self.backfill: int | None = facts.get("backfill_id")
         self.events: list[dict[str, Any]] = []
         self.previous: PastRun | None = None
         self.deadlines: dict[tuple[int, str], int] = {}
@@ -143,6 +144,8 @@ class RunView:
     @property
     def rank(self) -> int:
         """Interactive runs first, then scheduled and asset runs, then backfills."""
+        if self.backfill is not None:
+            return 2
         return {RunKind.MANUAL: 0, RunKind.BACKFILL: 2}.get(self.kind, 1)
 
 
@@ -153,6 +156,41 @@ class PastRun(NamedTuple):
     due_at: int
     run_id: str
     states: dict[int, int]
+
+
+@dataclass(slots=True)
+class BackfillView:
+    """A range of slots that become runs as places free up. The slots have a logical date from `from_at` to `to_at`,
+    both included, and were due by `until`; those up to `cursor` (down to it, in reverse) have been taken."""
+
+    id: int
+    dag: int
+    state: BackfillState
+    from_at: int
+    to_at: int
+    until: int
+    cursor: int
+    is_reverse: bool
+    max_active: int
+    reprocess: Reprocess
+    conf: str
+    slots: int
+    done: int = 0
+    success: int = 0
+    failed: int = 0
+    kept: int = 0
+    spent_us: int = 0
+    active: set[int] = field(default_factory=set)  # its runs that have not ended
+    taken: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot to come -> run that has it, state at its end
+
+    @property
+    def name(self) -> str:
+        """How people call it."""
+        return f"b-{self.id}"
+
+    def is_to_come(self, slot: int) -> bool:
+        """Whether the cursor has not reached a slot."""
+        return slot < self.cursor if self.is_reverse else slot > self.cursor
 
 
 @dataclass(slots=True)
@@ -173,7 +211,7 @@ class DagState:
     scheduled_version: int | None = None
     last_slot: int | None = None
     held: str | None = None
-    running: set[int] = field(default_factory=set)
+    running: set[int] = field(default_factory=set)  # but for the runs of backfills, which have places of their own
     queued: list[tuple[int, int, int]] = field(default_factory=list)  # heap of (rank, due, run id)
     order: list[int] = field(default_factory=list)  # unended runs in their DAG's order
     active_tasks: int = 0
@@ -184,12 +222,27 @@ class DagState:
     pasts: list[PastRun] = field(default_factory=list)  # the last ended runs in their order, where tasks look at them
     subscribed: tuple[str, ...] = ()
     failed_in_row: int = 0
+    backfills: dict[int, BackfillView] = field(default_factory=dict)  # those that have not ended
+    taken: set[int] = field(default_factory=set)  # slots from `next_due` on of which a backfill has made the run
     row: tuple[Any, ...] = ()
 
     @property
     def is_schedulable(self) -> bool:
         """Whether slots may become runs now."""
         return not self.paused and not self.missing and self.held is None and self.graph is not None
+
+    def take_place(self, run: RunView) -> None:
+        """A run has begun: it counts among its backfill's runs, else among the DAG's."""
+        if run.backfill is None:
+            self.running.add(run.id)
+        elif run.backfill in self.backfills:
+            self.backfills[run.backfill].active.add(run.id)
+
+    def give_place(self, run: RunView) -> None:
+        """A run counts no longer."""
+        self.running.discard(run.id)
+        if run.backfill in self.backfills:
+            self.backfills[run.backfill].active.discard(run.id)
 
     def remember_past(self, past: PastRun) -> None:
         """Keep an ended run for those after it."""

@@ -11,7 +11,7 @@ import random
 from collections import deque
 from typing import Any
 
-from dagd.decide.state import DagState, RunView, State, TaskState
+from dagd.decide.state import BackfillView, DagState, RunView, State, TaskState
 from dagd.model.plans import InstanceKey, OutboxRow, Plan
 
 
@@ -20,6 +20,7 @@ class Turn:
 
     __slots__ = (
         "state", "plan", "now", "happened_at", "ended", "jitter", "touched_runs", "failures", "engine_successes",
+        "backfills", "slots_taken",
     )  # fmt: skip
 
     def __init__(self, state: State, now: int, jitter: random.Random) -> None:
@@ -31,6 +32,8 @@ class Turn:
         self.ended: deque[tuple[RunView, TaskState, int, int, bool]] = deque()
         self.touched_runs: dict[int, RunView] = {}
         self.failures: dict[int, RunView] = {}  # runs of which a task failed for good
+        self.backfills: dict[int, BackfillView] = {}  # those whose row is to be written
+        self.slots_taken = 0  # by catch-up and backfills
         self.engine_successes: list[tuple[RunView, TaskState, int, str, int]] = []
 
     def dag(self, run: RunView) -> DagState:

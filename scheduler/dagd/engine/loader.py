@@ -13,6 +13,7 @@ from dagd.decide.graph import Graph
 from dagd.decide.results import note_length
 from dagd.decide.runs import place_in_order
 from dagd.decide.state import RETRYING, DagState, Instance, PastRun, Pool, RunView, State, TaskState
+from dagd.engine.backfills import load_backfills
 from dagd.model.specs import spec_from_json
 from dagd.model.states import AttemptState, Charge, RunState
 from dagd.store import facts
@@ -126,6 +127,7 @@ def load_dags(
     added = [dag_id for dag_id, _ in changes]
     for dag_id, keys in facts.subscriptions(connection, added).items():
         state.dags[dag_id].subscribed = keys
+    load_backfills(connection, state, added)
     rows = facts.active_runs(connection, added)
     promised = facts.runs_with_deadlines(connection, [row.id for row in rows if row.state == RunState.QUEUED])
     # A queued run whose deadlines are not set yet is left to the sweep, which finds it as a new one.
@@ -176,7 +178,7 @@ def load_runs(connection: Connection, graphs: Graphs, state: State, rows: list[R
         if run.state is RunState.QUEUED:
             dag.queued.append((run.rank, run.due_at, run.id))
         else:
-            dag.running.add(run.id)
+            dag.take_place(run)
     for dag_id in {run.dag for run in runs.values()}:
         dag = state.dags[dag_id]
         dag.queued.sort()
@@ -362,7 +364,7 @@ def forget_run(state: State, run: RunView) -> None:
         dag.active_tasks -= 1
         dag.task_active[task_no] -= 1
         state.pools[spec.pool].used -= spec.pool_slots
-    dag.running.discard(run.id)
+    dag.give_place(run)
     dag.queued = sorted(entry for entry in dag.queued if entry[2] != run.id)
     if run.id in dag.order:
         dag.order.remove(run.id)

@@ -208,7 +208,7 @@ class Scheduler:
         own.results = [
             one for one in inputs.results if one["token"] in state.tokens or one["token"] in state.superseded
         ]
-        own.commands = [one for one in inputs.commands if one.run is not None and one.run.dag == dag_id]
+        own.commands = [one for one in inputs.commands if one.dag == dag_id]
         own.arrivals = [run for run in inputs.arrivals if run.dag == dag_id]
         return own
 

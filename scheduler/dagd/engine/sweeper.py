@@ -9,6 +9,7 @@ from dagd.decide.commands import Request
 from dagd.decide.core import Inputs
 from dagd.decide.state import State
 from dagd.engine import loader
+from dagd.engine.backfills import find_backfill
 from dagd.engine.loader import Graphs
 from dagd.store import dialects, facts
 from dagd.store.database import Connection, Database
@@ -87,4 +88,6 @@ class Sweeper:
         if run is None and row.run_id is not None and row.dag_id in state.dags:
             stored = facts.run_row(connection, row.run_id)
             run = None if stored is None else loader.ended_run(connection, self._graphs, state, stored)
-        return Request(row.id, row.kind, run, json.loads(row.payload))
+        payload = json.loads(row.payload)
+        view = find_backfill(connection, state, payload["backfill"]) if row.kind.startswith("backfill_") else None
+        return Request(row.id, row.kind, run, payload, view)

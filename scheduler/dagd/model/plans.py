@@ -13,6 +13,7 @@ from dagd.model.states import Charge, RunKind
 
 InstanceKey = tuple[int, int, int]
 EVERY_INDEX = -2  # in a Supersede: every index of the task
+EVERY_TASK = -2  # in a Supersede: every task of the run
 
 
 @dataclass(slots=True)
@@ -149,6 +150,28 @@ class RunMove:
 
 
 @dataclass(slots=True)
+class BackfillMove:
+    """A backfill changes its state."""
+
+    backfill: int
+    event: str
+    at: int
+
+
+@dataclass(slots=True)
+class BackfillProgress:
+    """How far a backfill is: the last slot that it has taken, and what became of its runs."""
+
+    backfill: int
+    cursor: int
+    done: int
+    success: int
+    failed: int
+    kept: int
+    spent_us: int
+
+
+@dataclass(slots=True)
 class NextDue:
     """The DAG's clock moves on. `expected` guards against a pause or an edit that came between."""
 
@@ -274,6 +297,9 @@ class Plan:
     commands: list[CommandDone] = field(default_factory=list)
     outbox: list[OutboxRow] = field(default_factory=list)
     pins: list[tuple[int, int]] = field(default_factory=list)
+    adoptions: list[tuple[int, int, str | None]] = field(default_factory=list)  # runs that a backfill takes over; conf
+    backfill_moves: list[BackfillMove] = field(default_factory=list)
+    backfills: list[BackfillProgress] = field(default_factory=list)
     pauses: list[tuple[int, str]] = field(default_factory=list)  # DAG and why, for the audit log
     reloads: list[int] = field(default_factory=list)
     launches: list[Launch] = field(default_factory=list)

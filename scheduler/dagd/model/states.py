@@ -97,6 +97,54 @@ RUN_MOVES: dict[str, Move] = {
 }
 
 
+class BackfillState(IntEnum):
+    """What a row of `backfill` can be. A paused one starts no more runs; those that run go on."""
+
+    QUEUED = 1
+    RUNNING = 2
+    PAUSED = 3
+    DONE = 10
+    CANCELLED = 13
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a backfill in this state may still start runs."""
+        return self.value < ACTIVE_BELOW
+
+    @property
+    def word(self) -> str:
+        """The lower-case word shown to users."""
+        return self.name.lower()
+
+
+B = BackfillState
+
+BACKFILL_MOVES: dict[str, Move] = {
+    move.event: move
+    for move in (
+        Move("enqueue", frozenset(), B.QUEUED, births=True),
+        Move("start", frozenset({B.QUEUED}), B.RUNNING),
+        Move("pause", frozenset({B.RUNNING}), B.PAUSED),
+        Move("resume", frozenset({B.PAUSED}), B.RUNNING),
+        Move("finish", frozenset({B.RUNNING, B.PAUSED}), B.DONE),
+        Move("cancel", frozenset({B.QUEUED, B.RUNNING, B.PAUSED}), B.CANCELLED),
+    )
+}
+
+
+class Reprocess(IntEnum):
+    """Which runs that are there already a backfill runs again: none, those that failed, every ended one."""
+
+    NONE = 0
+    FAILED = 1
+    COMPLETED = 2
+
+    @property
+    def word(self) -> str:
+        """The lower-case word shown to users."""
+        return self.name.lower()
+
+
 class RunKind(IntEnum):
     """Who asked for a run."""
 

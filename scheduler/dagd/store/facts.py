@@ -260,7 +260,7 @@ def failed_in_row(connection: Connection, dag_id: int, most: int, since: int) ->
     statement = (
         select(dag_run.c.state)
         .where(dag_run.c.dag_id == dag_id, dag_run.c.state >= ACTIVE_BELOW, dag_run.c.ended_at > since)
-        .where(dag_run.c.state != int(RunState.CANCELLED))
+        .where(dag_run.c.state != int(RunState.CANCELLED), dag_run.c.backfill_id.is_(None))
         .order_by(dag_run.c.ended_at.desc(), dag_run.c.id.desc())
         .limit(most)
     )

@@ -26,7 +26,8 @@ def _runs() -> Select[Any]:
 
 def newest_first(
     connection: Connection, *, dag_id: int | None = None, states: Sequence[int] = (), kinds: Sequence[int] = (),
-    since: int | None = None, until: int | None = None, key: str | None = None, limit: int | None = None,
+    since: int | None = None, until: int | None = None, key: str | None = None, backfill: int | None = None,
+    limit: int | None = None,
 ) -> Iterator[AnyRow]:  # fmt: skip
     """Runs, the newest first: those of one DAG in the reverse of its order, those of all DAGs by their creation.
 
@@ -39,6 +40,7 @@ def newest_first(
         "since": dag_run.c.due_at >= since if since is not None else None,
         "until": dag_run.c.due_at < until if until is not None else None,
         "key": dag_run.c.request_key == key if key is not None else None,
+        "backfill": dag_run.c.backfill_id == backfill if backfill is not None else None,
     }
     statement = _runs().where(*(one for one in conditions.values() if one is not None)).limit(limit)
     if dag_id is not None:

@@ -12,7 +12,6 @@ from sqlalchemy import (
     Column,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
     String,
     Table,
@@ -22,23 +21,9 @@ from sqlalchemy import (
 )
 
 from dagd.model.states import AttemptState, CommandState, DeadlineState, RunState
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(column_0_N_label)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-# SQLite gives ids only to INTEGER PRIMARY KEY; Postgres wants BIGINT.
-Id = BigInteger().with_variant(Integer, "sqlite")
-
-
-def _codes(states: type[AttemptState] | type[RunState] | type[CommandState] | type[DeadlineState]) -> str:
-    return ", ".join(str(state.value) for state in states)
-
+from dagd.store.schema_backfill import backfill as backfill
+from dagd.store.schema_base import Id, codes
+from dagd.store.schema_base import metadata as metadata
 
 dag = Table(
     "dag",
@@ -112,7 +97,7 @@ dag_run = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("started_at", BigInteger),
     Column("ended_at", BigInteger),
-    CheckConstraint(f"state IN ({_codes(RunState)})", name="state"),
+    CheckConstraint(f"state IN ({codes(RunState)})", name="state"),
     # A run is found by its name; no two runs of a DAG share one.
     UniqueConstraint("dag_id", "run_id"),
     # S1: a slot has one run.
@@ -149,7 +134,7 @@ attempt = Table(
     Column("resume_at", BigInteger),
     Column("leg_state", Text),
     Column("label", Text),
-    CheckConstraint(f"state IN ({_codes(AttemptState)})", name="state"),
+    CheckConstraint(f"state IN ({codes(AttemptState)})", name="state"),
     sqlite_with_rowid=False,
 )
 # S3: an instance has one live try.
@@ -320,7 +305,7 @@ deadline = Table(
     Column("state", SmallInteger, nullable=False),
     Column("fired_at", BigInteger),
     Column("met_at", BigInteger),
-    CheckConstraint(f"state IN ({_codes(DeadlineState)})", name="state"),
+    CheckConstraint(f"state IN ({codes(DeadlineState)})", name="state"),
 )
 
 import_error = Table(
@@ -364,7 +349,7 @@ command = Table(
     Column("result", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("done_at", BigInteger),
-    CheckConstraint(f"state IN ({_codes(CommandState)})", name="state"),
+    CheckConstraint(f"state IN ({codes(CommandState)})", name="state"),
     UniqueConstraint("kind", "dag_id", "request_key"),
 )
 Index("ix_command_new", command.c.id, sqlite_where=text("state = 1"), postgresql_where=text("state = 1"))

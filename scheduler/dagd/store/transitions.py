@@ -1,4 +1,4 @@
-"""The only writer of `state`: every birth and every move of attempts, runs, deadlines and requests.
+"""The only writer of `state`: every birth and every move of attempts, runs, backfills, deadlines and requests.
 
 Each move compares and sets: the row must stand in a source state of the move, and carry the token where it has one. The
 verbs return how many rows moved; whoever counts on all of them raises Doubt when one did not.
@@ -6,16 +6,38 @@ verbs return how many rows moved; whoever counts on all of them raises Doubt whe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Text, and_, bindparam, func, insert, text, update
 
-from dagd.model.plans import CommandDone, DeadlineRow, Deferral, End, Enqueue, NewRun, Resume, RunMove, Settle, Start
-from dagd.model.states import ATTEMPT_MOVES, RUN_MOVES, AttemptState, CommandState, DeadlineState, RunState
+from dagd.model.plans import (
+    BackfillMove,
+    CommandDone,
+    DeadlineRow,
+    Deferral,
+    End,
+    Enqueue,
+    NewRun,
+    Resume,
+    RunMove,
+    Settle,
+    Start,
+)
+from dagd.model.states import (
+    ATTEMPT_MOVES,
+    BACKFILL_MOVES,
+    RUN_MOVES,
+    AttemptState,
+    BackfillState,
+    CommandState,
+    DeadlineState,
+    RunState,
+)
 from dagd.store import dialects
 from dagd.store.database import new_key
-from dagd.store.schema import attempt, command, dag_run, deadline
+from dagd.store.schema import attempt, backfill, command, dag_run, deadline
 
 A = attempt.c
 Row = dict[str, Any]
@@ -173,19 +195,64 @@ def insert_runs(connection: Connection, rows: Sequence[NewRun]) -> None:
     )  # fmt: skip
 
 
-def move_run(connection: Connection, row: RunMove) -> int:
-    """One run changes its state: 1 when it moved, 0 when it did not stand in a source state."""
-    move = RUN_MOVES[row.event]
-    values: Row = {"state": int(move.target)}
+def _run_move(event: str, **values: Any) -> Any:
+    """UPDATE of one run: by key and source state."""
+    move = RUN_MOVES[event]
+    sources = text(f"dag_run.state IN ({', '.join(str(int(code)) for code in sorted(move.sources))})")
+    return update(dag_run).where(dag_run.c.id == bindparam("k_run"), sources).values(state=int(move.target), **values)
+
+
+RUN_MOVE = {
+    "start": _run_move("start", started_at=bindparam("at")),
+    # dagrun_timeout counts anew
+    "reopen": _run_move("reopen", started_at=bindparam("at"), ended_at=None, reason=None),
+} | {
+    event: _run_move(event, ended_at=bindparam("at"), reason=bindparam("why"))
+    for event in ("succeed", "fail", "cancel")
+}
+
+
+def move_runs(connection: Connection, rows: Sequence[RunMove]) -> int:
+    """Runs change their states; returns how many moved. The moves of one run keep their order."""
+    moved = 0
+    for together in _rounds(rows):
+        for event, part in together.items():
+            begins = event in ("start", "reopen")
+            given: list[Row] = [
+                {"k_run": row.run, "at": row.at} | ({} if begins else {"why": row.reason}) for row in part
+            ]
+            moved += connection.execute(RUN_MOVE[event], given).rowcount
+    return moved
+
+
+def _rounds(rows: Sequence[RunMove]) -> list[dict[str, list[RunMove]]]:
+    """The first moves of all runs by event, then their second ones, and so on: few statements for many runs."""
+    found: list[dict[str, list[RunMove]]] = []
+    before: Counter[int] = Counter()
+    for row in rows:
+        if before[row.run] == len(found):
+            found.append({})
+        found[before[row.run]].setdefault(row.event, []).append(row)
+        before[row.run] += 1
+    return found
+
+
+def insert_backfill(connection: Connection, values: Row) -> int:
+    """A new backfill, queued; returns its id."""
+    counts = dict.fromkeys(("done", "success", "failed", "kept", "spent_us"), 0)
+    result = connection.execute(insert(backfill).values(**values, **counts, state=int(BackfillState.QUEUED)))
+    return new_key(result)
+
+
+def move_backfill(connection: Connection, row: BackfillMove) -> int:
+    """One backfill changes its state: 1 when it moved, 0 when it did not stand in a source state."""
+    change = BACKFILL_MOVES[row.event]
+    values: Row = {"state": int(change.target)}
     if row.event == "start":
         values["started_at"] = row.at
-    elif row.event == "reopen":
-        values["started_at"], values["ended_at"] = row.at, None  # dagrun_timeout counts anew
-        values["reason"] = None
-    else:
+    elif not BackfillState(change.target).is_active:
         values["ended_at"] = row.at
-        values["reason"] = row.reason
-    statement = update(dag_run).where(dag_run.c.id == row.run, dag_run.c.state.in_(sorted(move.sources)))
+    statement = update(backfill).where(backfill.c.id == row.backfill, backfill.c.state.in_(sorted(change.sources)))
     return connection.execute(statement.values(**values)).rowcount
 
 

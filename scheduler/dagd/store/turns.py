@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, insert, or_, select, text, update
 
 from dagd.model.errors import Doubt, Fenced
-from dagd.model.plans import EVERY_INDEX, AssetEventRow, NextDue, Plan, Supersede
-from dagd.store import dialects, transitions
+from dagd.model.plans import EVERY_INDEX, EVERY_TASK, AssetEventRow, InstanceKey, NextDue, Plan, Supersede
+from dagd.store import backfills, dialects, transitions
 from dagd.store.schema import (
     asset,
     asset_delivery,
@@ -89,21 +89,24 @@ def _move_due(connection: Connection, due: NextDue) -> None:
 
 
 def _supersede(connection: Connection, row: Supersede) -> None:
-    """Rows of an instance (or of every index) give way; values that they left are gone."""
-    run, task_no, index = row.key
-    same = [attempt.c.run_id == run, attempt.c.task_no == task_no]
-    values = [xcom.c.run_id == run, xcom.c.task_no == task_no]
-    if index != EVERY_INDEX:
-        same.append(attempt.c.map_index == index)
-        values.append(xcom.c.map_index == index)
-    connection.execute(delete(attempt).where(*same, attempt.c.try_no == 0))
-    connection.execute(update(attempt).where(*same, attempt.c.superseded_by.is_(None)).values(superseded_by=row.by))
+    """Rows of an instance (of every index, of every task) give way; values that they left are gone."""
+    tries, values, sizes = (_rows_of(table, row.key) for table in (attempt, xcom, map_expansion))
+    connection.execute(delete(attempt).where(*tries, attempt.c.try_no == 0))
+    connection.execute(update(attempt).where(*tries, attempt.c.superseded_by.is_(None)).values(superseded_by=row.by))
     if row.drop_values:
         connection.execute(delete(xcom).where(*values))
     if row.drop_expansion:
-        connection.execute(
-            delete(map_expansion).where(map_expansion.c.run_id == run, map_expansion.c.task_no == task_no)
-        )
+        connection.execute(delete(map_expansion).where(*sizes))
+
+
+def _rows_of(table: Table, key: InstanceKey) -> list[ColumnElement[bool]]:
+    run, task_no, index = key
+    found = [table.c.run_id == run]
+    if task_no != EVERY_TASK:
+        found.append(table.c.task_no == task_no)
+    if index != EVERY_INDEX and "map_index" in table.c:
+        found.append(table.c.map_index == index)
+    return found
 
 
 XCOM = insert(xcom)
@@ -222,14 +225,21 @@ def _subscribe(connection: Connection, dag_id: int, wanted: set[int], now: int) 
 def _move_runs(connection: Connection, plan: Plan, now: int) -> None:
     for run_id, verdict, reason in plan.verdicts:
         connection.execute(update(dag_run).where(dag_run.c.id == run_id).values(verdict=verdict or None, reason=reason))
-    for move in plan.run_moves:
-        _expect(transitions.move_run(connection, move), 1, f"{move.event} of run {move.run}")
+    if plan.run_moves:
+        _expect(transitions.move_runs(connection, plan.run_moves), len(plan.run_moves), "moves of runs")
     for dag_id, why in plan.pauses:
         connection.execute(update(dag).where(dag.c.id == dag_id).values(paused=True))
         name = connection.execute(select(dag.c.name).where(dag.c.id == dag_id)).scalar_one()
         connection.execute(insert(audit).values(at=now, actor="dagd", action="pause", subject=name, detail=why))
     for run_id, version in plan.pins:
         connection.execute(update(dag_run).where(dag_run.c.id == run_id).values(version_id=version))
+    for backfill_move in plan.backfill_moves:
+        moved = transitions.move_backfill(connection, backfill_move)
+        _expect(moved, 1, f"{backfill_move.event} of backfill {backfill_move.backfill}")
+    if plan.adoptions:
+        backfills.adopt_runs(connection, plan.adoptions)
+    if plan.backfills:
+        backfills.write_progress(connection, plan.backfills)
 
 
 def _write_requests(connection: Connection, plan: Plan, now: int) -> None:

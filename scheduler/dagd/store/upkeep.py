@@ -21,6 +21,7 @@ from dagd.store.schema import (
     asset_delivery,
     asset_sub,
     attempt,
+    backfill,
     command,
     dag,
     dag_run,
@@ -155,6 +156,6 @@ def delete_runs(database: Database, runs: list[int], tell: Callable[[Connection]
 
 def delete_dag(connection: Connection, dag_id: int) -> None:
     """Delete a DAG that has no runs any more, with its versions and subscriptions."""
-    for table in (dag_version, task, task_asset, asset_sub, asset_delivery, command):
+    for table in (dag_version, task, task_asset, asset_sub, asset_delivery, command, backfill):
         connection.execute(delete(table).where(table.c.dag_id == dag_id))
     connection.execute(delete(dag).where(dag.c.id == dag_id))
