@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import event
 
+from dagd.decide.backfills import bounds_to_come, first_cursor, slots_of
 from dagd.decide.core import Inputs, decide
-from dagd.decide.state import RETRYING, RunView, State
+from dagd.decide.state import RETRYING, BackfillView, DagState, RunView, State
 from dagd.engine import loader
 from dagd.engine.clock import Clock
 from dagd.engine.loop import Loop
@@ -25,7 +26,7 @@ from dagd.model.specs import DagSpec
 from dagd.model.states import AttemptState
 from dagd.model.times import SECOND
 from dagd.observe.talk import Talk
-from dagd.store import facts, requests, transitions, versions
+from dagd.store import backfills, facts, requests, transitions, versions
 from dagd.store.database import Row, open_database
 from dagd.store.schema import attempt, dag_run
 from tests import factories
@@ -297,6 +298,26 @@ class Rig:
         with self.database.write() as connection:
             return requests.put_command(connection, kind, self.ids[dag_id], run, payload, subject=f"{dag_id}/{run}")
 
+    def backfill(self, first: int, last: int, dag_id: str = "sales", **more: Any) -> int:
+        """Ask for a backfill of the slots between two instants as the command line does; returns its id."""
+        wanted = backfills.Wanted(first, last, self.clock.at, **more)
+        with self.database.write() as connection:
+            row, _ = requests.current_spec(connection, dag_id)
+            timetable = loader.timetable_of(self.scheduler.graphs.get(connection, row.current_version), self.clock.at)
+            assert timetable is not None
+            slots = [slot.due_at for slot in slots_of(timetable, wanted)]
+            taken = backfills.runs_in(connection, row.id, first, self.clock.at)
+            number, _ = backfills.create(
+                connection, row.id, dag_id, wanted, cursor=first_cursor(timetable, wanted), slots=len(slots),
+                existing=len(taken.keys() & set(slots)), actor="ann",
+            )  # fmt: skip
+        return number
+
+    def ask_backfill(self, verb: str, number: int, dag_id: str = "sales") -> None:
+        """Ask for pause, resume or cancel."""
+        with self.database.write() as connection:
+            backfills.ask(connection, f"backfill_{verb}", self.ids[dag_id], dag_id, number, "ann")
+
     def set_paused(self, dag_id: str, paused: bool) -> None:
         """As `dagd pause` does, at this clock."""
         values: dict[str, Any] = {"paused": paused} | ({} if paused else {"unpaused_at": self.clock.at})
@@ -380,13 +401,21 @@ def picture(state: State, carried: set[str]) -> dict[str, Any]:
             "tasks": {no: count for no, count in dag.task_active.items() if count}, "held": dag.held,
             "clock": (dag.next_due, dag.last_slot, dag.scheduled_version), "listens": dag.subscribed,
             "open": {key: set(events) for key, events in dag.open_events.items() if events},
-            "row": dag.row,
+            "row": dag.row, "backfills": {view.id: _range(dag, view) for view in dag.backfills.values()},
+            "taken": {slot for slot in dag.taken if slot > (dag.last_slot or 0) and slot >= (dag.next_due or 0)},
         }  # fmt: skip
     return {
         "runs": runs, "dags": dags, "tokens": state.tokens, "superseded": state.superseded,
         "outstanding": state.outstanding,
         "pools": {pool.name: pool.used for pool in state.pools.values() if pool.used},
     }  # fmt: skip
+
+
+def _range(dag: DagState, view: BackfillView) -> tuple[Any, ...]:
+    assert dag.timetable is not None
+    low, high = bounds_to_come(dag.timetable, view)
+    taken = {slot: run for slot, (run, _) in view.taken.items() if low <= slot <= high}
+    return (view.state, view.cursor, view.done, view.success, view.failed, view.kept, view.active, taken)
 
 
 def live_facts(run: RunView) -> dict[tuple[int, int], tuple[Any, ...]]:

@@ -9,8 +9,9 @@ import random
 from typing import Any
 
 from dagd.model.specs import DagSpec, DeadlineSpec, GroupSpec, TaskSpec
-from dagd.model.states import RunState
+from dagd.model.states import Reprocess, RunState
 from dagd.model.times import SECOND
+from dagd.store.schema import backfill
 from tests.core_driver import dag, expand, items, over
 from tests.engine_rig import Rig
 from tests.factories import NOW
@@ -87,9 +88,12 @@ class World:
     def act(self) -> str:
         """One thing happens; what."""
         act = self.dice.choices(
-            [self.end_try, self.start_try, self.wait, self.wait_longer, self.trigger, self.ask, self.pause],
-            [12, 3, 4, 2, 2, 2, 1],
-        )[0]
+            [
+                self.end_try, self.start_try, self.wait, self.wait_longer, self.trigger, self.ask, self.pause,
+                self.backfill,
+            ],
+            [12, 3, 4, 2, 2, 2, 1, 2],
+        )[0]  # fmt: skip
         act()
         return act.__name__
 
@@ -153,6 +157,19 @@ class World:
 
     def pause(self) -> None:
         self.rig.set_paused(self.dice.choice(list(self.specs)), self.dice.random() < 0.3)
+
+    def backfill(self) -> None:
+        """Somebody asks for a range of slots, or pauses, resumes or cancels one."""
+        known, dice, spec = [row.id for row in self.rig.rows(backfill)], self.dice, self.specs["sales"]
+        if known and dice.random() < 0.5:
+            self.rig.ask_backfill(dice.choice(["pause", "resume", "resume", "cancel"]), dice.choice(known))
+        elif spec.schedule["kind"] == "delta":
+            first = dice.choice([NOW, NOW + 20 * SECOND])
+            self.rig.backfill(
+                first, first + dice.choice([0, 40, 200]) * SECOND, max_active=dice.choice([1, 3]),
+                is_reverse=dice.random() < 0.5 and not any(task.depends_on_past for task in spec.tasks),
+                reprocess=dice.choice(list(Reprocess)),
+            )  # fmt: skip
 
     def ask(self) -> None:
         """Somebody cancels, clears, marks or kills something of some run."""

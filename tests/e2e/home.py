@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import signal
 import subprocess
 import sys
@@ -41,6 +43,7 @@ class Home:
         if url is not None:
             self.environment["DAGD_DATABASE_URL"] = url
         self.processes: list[subprocess.Popen[str]] = []
+        self.terminals: list[subprocess.Popen[bytes]] = []
 
     def write(self, name: str, text: str) -> Path:
         """Drop a DAG file into the folder, whole."""
@@ -78,6 +81,31 @@ class Home:
             [sys.executable, "-m", "dagd", *words], env=self.environment, cwd=self.folder, text=True,
             capture_output=True, timeout=patience_s,
         )  # fmt: skip
+
+    def on_a_terminal(self, *words: str) -> tuple[subprocess.Popen[bytes], Callable[[], str]]:
+        """One command that thinks a person looks at it, and what is on its screen so far."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagd", *words], env=self.environment, cwd=self.folder, stdin=theirs, stdout=theirs,
+            stderr=theirs,
+        )  # fmt: skip
+        os.close(theirs)
+        os.set_blocking(ours, False)
+        seen = bytearray()
+
+        def screen() -> str:
+            while select.select([ours], [], [], 0)[0]:
+                try:
+                    part = os.read(ours, 65536)
+                except OSError:
+                    break  # nobody writes any more
+                if not part:
+                    break
+                seen.extend(part)
+            return seen.decode("utf-8", "replace")
+
+        self.terminals.append(process)
+        return process, screen
 
     def json(self, *words: str) -> Any:
         """The JSON of a command, whatever its exit code."""
@@ -123,7 +151,7 @@ class Home:
 
     def close(self) -> None:
         """Stop everything that is left."""
-        for process in self.processes:
+        for process in [*self.processes, *self.terminals]:
             if process.poll() is None:
                 process.terminate()
         for process in self.processes:

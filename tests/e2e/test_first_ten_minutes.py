@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -41,6 +42,17 @@ ASSETS = """
             print("used")
 
         use()
+"""
+DAILY = """
+    import threading
+    from dagd import DAG, task
+
+    with DAG("daily", schedule="@daily"):
+        @task
+        def work():
+            threading.Event().wait(0.3)
+
+        work()
 """
 LATE = """
     from datetime import timedelta
@@ -139,6 +151,25 @@ def test_a_missed_sla_is_listed_once_while_the_task_still_runs(home: Home) -> No
     assert first[0]["fired_at"]
     wait_for(lambda: ended(home, "late"))
     assert len(missed()) == 1
+
+
+def test_a_backfill_shows_its_bar_survives_ctrl_c_and_can_be_watched_again(home: Home) -> None:
+    home.write("daily.py", DAILY)
+    home.up()
+    wait_for(lambda: home.knows("daily"))
+    words = ("backfill", "create", "daily", "--from", "2026-10-01", "--to", "2026-10-31", "--max-active", "4")
+    process, screen = home.on_a_terminal(*words)
+    wait_for(lambda: re.search(r"[1-9]\d*/31", screen()))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 130
+    assert "31 slots: 31 new" in screen()
+    assert "come back with: dagd backfill watch b-1" in screen()
+    done = home.run("backfill", "watch", "b-1")
+    assert done.returncode == 0, done.stderr
+    assert "31/31" in done.stdout
+    assert [run["state"] for run in home.runs("daily") if run["backfill_id"] == "b-1"] == ["success"] * 31
+    shown = home.json("backfill", "show", "b-1")
+    assert (shown["state"], shown["done"], shown["new"], shown["existing"]) == ("done", 31, 31, 0)
 
 
 def test_typos_get_a_suggestion_and_exit_3(home: Home) -> None:

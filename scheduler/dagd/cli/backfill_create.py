@@ -146,7 +146,7 @@ def create(
         follows = wait if wait is not None else _is_watched(out) and result is not None
         _tell(database, out, asked, number, result, is_last=not follows)
         if follows:
-            finish(ctx, database, out, number, follow(database, number, timeout, out))
+            finish(ctx, out, follow(database, number, timeout, out))
 
 
 def _is_watched(out: Output) -> bool:

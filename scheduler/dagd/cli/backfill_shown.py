@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dagd.cli.context import now_micros
 from dagd.cli.output import Column, Output, duration
 from dagd.model.errors import NotFound
 from dagd.model.states import BackfillState, Reprocess
@@ -39,8 +40,15 @@ def backfill_json(row: Any, running: int) -> Row:
         "success": row.success, "failed": row.failed, "running": running, "state": BackfillState(row.state).word,
         "kept": row.kept, "max_active": row.max_active, "reverse": bool(row.is_reverse),
         "reprocess": Reprocess(row.reprocess).word, "created_at": iso(row.created_at),
-        "started_at": iso(row.started_at), "ended_at": iso(row.ended_at), "left_s": seconds_left(row),
+        "started_at": iso(row.started_at), "ended_at": iso(row.ended_at), "elapsed_s": seconds_gone(row),
+        "left_s": seconds_left(row),
     }  # fmt: skip
+
+
+def seconds_gone(row: Any) -> float | None:
+    """How long it has gone on, or took."""
+    end = now_micros() if row.ended_at is None else row.ended_at
+    return None if row.started_at is None else round(max(0, end - row.started_at) / 1_000_000, 3)
 
 
 def seconds_left(row: Any) -> float | None:
@@ -57,7 +65,7 @@ def read_json(connection: Any, row: Any) -> Row:
     return backfill_json(row, backfills.running_runs(connection, [row.dag_id]).get(row.id, 0))
 
 
-def bar(shown: Row, *, utf8: bool, since_s: float | None) -> str:
+def bar(shown: Row, *, utf8: bool) -> str:
     """One line: how many slots are done, how the runs ended, how long it took and will take."""
     slots, done = shown["slots"], min(shown["done"], shown["slots"])
     full = CELLS * done // max(1, slots)
@@ -66,7 +74,7 @@ def bar(shown: Row, *, utf8: bool, since_s: float | None) -> str:
     counts = [f"{good}{shown['success']}"]
     counts += [f"{bad}{shown['failed']}"] if shown["failed"] else []
     counts += [f"{live}{shown['running']}"] if shown["running"] else []
-    took = "" if since_s is None else f"   {duration(since_s)}"
+    took = "" if shown["elapsed_s"] is None else f"   {duration(shown['elapsed_s'])}"
     left = "" if shown["left_s"] is None else f", about {duration(shown['left_s'])} left"
     state = "" if shown["state"] == "running" else f"   {shown['state']}"
     return f"backfill {shown['backfill_id']}  {cells} {done}/{slots}  {' '.join(counts)}{took}{left}{state}"

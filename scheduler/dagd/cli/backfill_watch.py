@@ -53,7 +53,7 @@ def print_backfill(out: Output, shown: Row) -> None:
     if out.is_machine:
         out.record(shown, name="backfill_id")
         return
-    out.line(out.fit(bar(shown, utf8=out.utf8, since_s=None)))
+    out.line(out.fit(bar(shown, utf8=out.utf8)))
     kinds = {"state": "state", "from": "instant", "to": "instant", "started_at": "instant", "ended_at": "instant"}
     names = (
         "dag_id", "state", "from", "to", "new", "existing", "kept", "success", "failed", "running", "max_active",
@@ -72,7 +72,7 @@ def watch_backfill(ctx: click.Context, out: Output, backfill: str, timeout: floa
     with opened() as database:
         with database.read() as connection:
             number = find_row(connection, backfill).id
-        finish(ctx, database, out, number, follow(database, number, timeout, out))
+        finish(ctx, out, follow(database, number, timeout, out))
 
 
 def follow(database: Database, number: int, timeout: float | None, out: Output) -> Row:
@@ -103,17 +103,16 @@ def follow(database: Database, number: int, timeout: float | None, out: Output) 
         progress.clear()
 
 
-def finish(ctx: click.Context, database: Database, out: Output, number: int, shown: Row) -> None:
+def finish(ctx: click.Context, out: Output, shown: Row) -> None:
     """Say how a backfill ended; exit 1 when it was cancelled or runs of it failed."""
     if out.is_machine:
         out.record(shown, name="backfill_id")
     else:
-        with database.read() as connection:
-            row = find_row(connection, f"b-{number}")
-        took = None if row.ended_at is None else (row.ended_at - (row.started_at or row.ended_at)) / 1_000_000
-        out.line(out.fit(bar(shown, utf8=out.utf8, since_s=took)))
+        out.line(out.fit(bar(shown, utf8=out.utf8)))
         if shown["failed"]:
-            out.line(f"  which failed: dagd runs list {shown['dag_id']} --backfill b-{number} --state failed")
+            out.line(
+                f"  which failed: dagd runs list {shown['dag_id']} --backfill {shown['backfill_id']} --state failed"
+            )
     out.flush()
     if shown["failed"] or shown["state"] != "done":
         ctx.exit(1)
@@ -123,10 +122,9 @@ class Bar:
     """How far a backfill is, on stderr: a bar on a terminal, else a line every ten seconds."""
 
     def __init__(self, out: Output) -> None:
-        self._begun = time.monotonic()
         self._draws = is_terminal(sys.stderr) and not out.is_machine
         self._utf8 = is_utf8(sys.stderr)
-        self._next = self._begun + (0.0 if self._draws else LINE_S)
+        self._next = time.monotonic() + (0.0 if self._draws else LINE_S)
         self._drawn = False
 
     def show(self, shown: Row) -> None:
@@ -135,7 +133,7 @@ class Bar:
         if now < self._next:
             return
         self._next = now + (BAR_S if self._draws else LINE_S)
-        text = bar(shown, utf8=self._utf8, since_s=now - self._begun)
+        text = bar(shown, utf8=self._utf8)
         if self._draws:
             click.echo(f"\r\x1b[2K{text[: shutil.get_terminal_size().columns - 1]}", err=True, nl=False)
             self._drawn = True

@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from dagd.agent import launch
+from dagd.cli.backfill_shown import backfill_json, bar
 from dagd.cli.context import settings
 from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.shapes import dag_json
 from dagd.model.settings import Settings
 from dagd.model.states import AttemptState, DeadlineState, RunState
-from dagd.store import reads
+from dagd.store import backfills, reads
 from dagd.store.dialects import clock
 
 Row = dict[str, Any]
@@ -118,6 +119,8 @@ def _counts(connection: Any) -> Row:
     dags = [dag_json(row, errors, active) for row in reads.dags(connection)]
     runs = {RunState(code).word: count for code, count in reads.run_counts(connection).items()}
     tries = {AttemptState(code).word: count for code, count in reads.live_counts(connection).items()}
+    ranges = backfills.unended(connection)
+    running = backfills.running_runs(connection, sorted({row.dag_id for row in ranges}))
     missed = reads.deadlines(connection, state=int(DeadlineState.MISSED))
     return {
         "dags": len(dags), "paused": sum(dag["paused"] for dag in dags), "import_errors": len(errors),
@@ -125,6 +128,7 @@ def _counts(connection: Any) -> Row:
         "next_due": min((dag["next_due"] for dag in dags if dag["next_due"] and not dag["paused"]), default=None),
         "runs": {state.word: runs.get(state.word, 0) for state in RunState}, "tries": tries,
         "deadlines_missed": len(missed),
+        "backfills": [backfill_json(row, running.get(row.id, 0)) for row in ranges],
     }  # fmt: skip
 
 
@@ -140,5 +144,7 @@ def _tell(out: Output, shown: Row) -> None:
     if shown["deadlines_missed"]:
         told = f"{shown['deadlines_missed']} deadlines missed: dagd deadlines list --state missed"
         out.line(f"{out.state('missed', short=True)} {told}")
+    for one in shown["backfills"]:
+        out.line(out.fit(f"{one['dag_id']}: {bar(one, utf8=out.utf8)}"))
     for name, why in shown["held"].items():
         out.line(f"{out.state('error', short=True)} {name} is held: {why}")

@@ -10,7 +10,7 @@ from dagd.decide.cases import MOST, WORDS, Answer, Because, Case, names, word_of
 from dagd.decide.explain_end import ended, failure, said
 from dagd.decide.rules import Verdict
 from dagd.decide.state import READY, RESUMING, RETRYING, RunView, TaskState
-from dagd.model.states import AttemptState, RunKind, RunState
+from dagd.model.states import AttemptState, BackfillState, RunKind, RunState
 from dagd.model.times import Micros, iso
 
 A = AttemptState
@@ -38,6 +38,7 @@ def why_dag(case: Case) -> Answer:
     if case.file_error is not None:
         told = f"its file is broken, the last good version keeps running: {case.file_error}"
         reasons.append(Because("WHY-BROKEN-FILE", told, False))
+    reasons += backfill_reasons(case)
     if not any(reason.blocking for reason in reasons):
         reasons.append(Because("WHY-FREE", f"not blocked: {_places(case)}", False))
     if dag.paused:
@@ -60,6 +61,20 @@ def dag_blockers(case: Case) -> list[Because]:
         found.append(Because("WHY-ACTIVE-RUNS", told))
     if not case.has_scheduler:
         found.append(Because("WHY-NO-SCHEDULER", "no scheduler is running: start `dagd up`"))
+    return found
+
+
+def backfill_reasons(case: Case) -> list[Because]:
+    """The backfills of the DAG that have not ended."""
+    found = []
+    for view in case.dag.backfills.values():
+        told = f"backfill {view.name} is {view.state.word}: {view.done} of {view.slots} slots done, "
+        told += f"{len(view.active)} of {view.max_active} runs active"
+        if case.dag.paused:
+            told += "; it waits for the DAG to be unpaused"
+        elif view.state is BackfillState.PAUSED:
+            told += f"; `dagd backfill resume {view.name}` lets it go on"
+        found.append(Because("WHY-BACKFILL", told, False))
     return found
 
 
@@ -97,9 +112,10 @@ def why_run(case: Case) -> Answer:
     kind = {
         RunKind.SCHEDULED: f"its slot fell due {case.when(run.due_at)}",
         RunKind.ASSET: "asset events made it",
-        RunKind.BACKFILL: "a backfill asked for it",
         RunKind.PLAN: "an asset plan asked for it",
     }.get(run.kind, f"it was asked for {case.when(run.created_at)}")
+    if run.backfill is not None:
+        kind = f"backfill b-{run.backfill} {'made it' if run.kind is RunKind.BACKFILL else 'runs it again'}"
     why = Because("WHY-KIND", f"{run.kind.word} run: {kind}", False)
     if run.state is RunState.QUEUED:
         return Answer("queued", [*(queue_reasons(case, run)), why])

@@ -189,8 +189,8 @@ class BackfillView:
         return f"b-{self.id}"
 
     def is_to_come(self, slot: int) -> bool:
-        """Whether the cursor has not reached a slot."""
-        return slot < self.cursor if self.is_reverse else slot > self.cursor
+        """Whether the cursor may yet come to a slot."""
+        return self.from_at <= slot < self.cursor if self.is_reverse else self.cursor < slot <= self.until
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from dagd.decide.explain import why_dag, why_instance, why_run
 from dagd.decide.state import Pool, RunView, State, TaskState
 from dagd.decide.turn import Turn
 from dagd.engine import loader
+from dagd.engine.backfills import load_backfills
 from dagd.engine.loader import Graphs
 from dagd.model.errors import NotFound, did_you_mean
 from dagd.model.states import Reason, RunState
@@ -55,6 +56,7 @@ def load_case(connection: Connection, graphs: Graphs, dag_name: str) -> tuple[Ca
     pools = facts.pools(connection)
     for _, name, slots in pools:
         state.pools[name] = Pool(name, slots, slots)
+    load_backfills(connection, state, [dag.id])
     begun = loader.load_runs(connection, graphs, state, facts.active_runs(connection, [dag.id]))
     for dag_id, asset, event, ts in facts.open_deliveries(connection, [dag.shard]):
         if dag_id == dag.id:

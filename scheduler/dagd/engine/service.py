@@ -91,7 +91,7 @@ class Scheduler:
         self.state.id_seq = secrets.randbits(16)
         self.state.capacity = self.executor.capacity()
         self.pending, self.carried = Inputs(), []
-        self.sweeper.is_released = False
+        self.sweeper.start_afresh()
         with self.database.read() as connection:
             self.clock.follow(dialects.clock(connection))
             shards = self.membership.shards

@@ -36,6 +36,10 @@ class Sweeper:
         self._seen_version = version
         return news
 
+    def start_afresh(self) -> None:
+        """Memory was dropped: what it had been told and had not written is to be found again."""
+        self.is_released, self._seen_version = False, None
+
     def close(self) -> None:
         """Give the watching connection back."""
         if self._connection is not None:

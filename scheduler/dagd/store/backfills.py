@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from dagd.model.plans import BackfillProgress
 from dagd.model.states import ACTIVE_BELOW, BackfillState, Reprocess
+from dagd.model.times import iso
 from dagd.store import requests, transitions
 from dagd.store.facts import chunks
 from dagd.store.schema import backfill, dag, dag_run
@@ -48,13 +50,19 @@ def create(
         "conf": wanted.conf, "slots": slots, "existing": existing, "created_at": wanted.until,
     }  # fmt: skip
     number = transitions.insert_backfill(connection, values)
-    return number, ask(connection, "backfill_create", dag_id, name, number, actor)
+    told = {
+        "from": iso(wanted.from_at), "to": iso(wanted.to_at), "slots": slots, "max_active": wanted.max_active,
+        "reverse": wanted.is_reverse, "reprocess": wanted.reprocess.word, "conf": json.loads(wanted.conf),
+    }  # fmt: skip
+    return number, ask(connection, "backfill_create", dag_id, name, number, actor, **told)
 
 
-def ask(connection: Connection, kind: str, dag_id: int, name: str, number: int, actor: str) -> int:
-    """A request about a backfill; returns its id."""
-    subject = f"{name}/b-{number}"
-    return requests.put_command(connection, kind, dag_id, None, {"backfill": number}, subject=subject, actor=actor)
+def ask(
+    connection: Connection, kind: str, dag_id: int, name: str, number: int, actor: str, **told: Any
+) -> int:  # fmt: skip
+    """A request about a backfill; returns its id. `told` is for the audit log."""
+    payload, subject = {"backfill": number, **told}, f"{name}/b-{number}"
+    return requests.put_command(connection, kind, dag_id, None, payload, subject=subject, actor=actor)
 
 
 def active(connection: Connection, dag_ids: Sequence[int]) -> list[Row[Any]]:
@@ -79,6 +87,11 @@ def newest_first(connection: Connection, dag_id: int | None = None, limit: int |
     """Backfills with the names of their DAGs, the newest first."""
     statement = _shown().order_by(backfill.c.id.desc()).limit(limit)
     return list(connection.execute(statement if dag_id is None else statement.where(backfill.c.dag_id == dag_id)))
+
+
+def unended(connection: Connection) -> list[Row[Any]]:
+    """Every backfill that has not ended, with the name of its DAG, by id."""
+    return list(connection.execute(_shown().where(backfill.c.state < ACTIVE_BELOW).order_by(backfill.c.id)))
 
 
 def _shown() -> Any:
