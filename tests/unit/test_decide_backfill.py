@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from dagd.decide import backfills
+from dagd.decide.cases import Case
 from dagd.decide.core import Inputs, decide
+from dagd.decide.explain import why_dag, why_run
 from dagd.decide.state import BackfillView
+from dagd.decide.turn import Turn
 from dagd.model.plans import Plan
 from dagd.model.states import BackfillState, Reprocess, RunKind, RunState
 from dagd.model.times import SECOND
@@ -388,3 +392,37 @@ def test_a_turn_in_which_nothing_of_it_happens_writes_nothing_of_it() -> None:
     driver.backfill(T0 - 9 * H, T0, max_active=3)
     plan: Plan = driver.tick(1)
     assert plan.backfills == []
+
+
+# --- why -------------------------------------------------------------------------------------------------------------
+
+
+def test_why_names_the_backfills_of_a_dag_and_what_holds_them_back() -> None:
+    driver = driver_of()
+    driver.backfill(T0 - 9 * H, T0, max_active=2)
+    driver.finish("a")
+
+    def said() -> str:
+        case = Case(Turn(driver.state, driver.now, random.Random(0)), driver.state.dags[1])
+        return next(one.message for one in why_dag(case).reasons if one.code == "WHY-BACKFILL")
+
+    assert said() == "backfill b-1 is running: 1 of 10 slots done, 2 of 2 runs active"
+    driver.ask_backfill("pause", 1)
+    assert said().endswith("; `dagd backfill resume b-1` lets it go on")
+    driver.state.dags[1].paused = True
+    assert said().endswith("; it waits for the DAG to be unpaused")
+
+
+def test_why_of_a_run_names_the_backfill_that_made_it_or_runs_it_again() -> None:
+    driver = driver_of()
+    driver.tick(3600)
+    driver.finish("a")
+    driver.backfill(T0, T0 + H, reprocess=Reprocess.COMPLETED)
+    told = {}
+    for run in driver.state.runs.values():
+        case = Case(Turn(driver.state, driver.now, random.Random(0)), driver.state.dags[1], run=run)
+        told[run.kind] = next(one.message for one in why_run(case).reasons if one.code == "WHY-KIND")
+    assert told == {
+        RunKind.BACKFILL: "backfill run: backfill b-1 made it",
+        RunKind.SCHEDULED: "scheduled run: backfill b-1 runs it again",
+    }
