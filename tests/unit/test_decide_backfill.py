@@ -14,7 +14,8 @@ from dagd.decide.explain import why_dag, why_run
 from dagd.decide.state import BackfillView
 from dagd.decide.turn import Turn
 from dagd.model.plans import Plan
-from dagd.model.states import BackfillState, Reprocess, RunKind, RunState
+from dagd.model.specs import DeadlineSpec
+from dagd.model.states import BackfillState, DeadlineState, Reprocess, RunKind, RunState
 from dagd.model.times import SECOND
 from dagd.timetables.base import Timetable
 from dagd.timetables.build import build
@@ -207,6 +208,14 @@ def test_failures_of_a_backfill_do_not_pause_the_dag() -> None:
     driver.drain({"a": "fail"})
     assert told(driver) == ("done", 5, 0, 5, 0)
     assert not driver.state.dags[1].paused
+
+
+def test_its_deadlines_count_from_the_creation_of_the_run() -> None:
+    promise = DeadlineSpec("finish", "due", 60 * SECOND)
+    driver = driver_of(tasks={"a": {"deadlines": (promise,)}})
+    driver.backfill(T0 - H, T0 - H)
+    (row,) = driver.rows.deadlines.values()
+    assert (row.due_at, row.state) == (T0 + 60 * SECOND, DeadlineState.PENDING)
 
 
 def test_a_new_grid_goes_on_from_where_the_old_one_was() -> None:

@@ -50,7 +50,8 @@ def no_of(run: RunView, i: int) -> int:
 
 
 def _base(run: RunView, counts_from: str) -> int:
-    if counts_from == "due" and run.kind in (RunKind.SCHEDULED, RunKind.BACKFILL):
+    """From when a deadline counts. A backfill promises nothing for the past: its runs count from their creation."""
+    if counts_from == "due" and run.kind is RunKind.SCHEDULED:
         return run.due_at
     return run.created_at
 

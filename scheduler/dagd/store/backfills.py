@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, select, update
+from sqlalchemy import Connection, Row, bindparam, func, literal_column, select, update
 
 from dagd.model.plans import BackfillProgress
 from dagd.model.states import ACTIVE_BELOW, BackfillState, Reprocess
@@ -16,6 +16,7 @@ from dagd.store import requests, transitions
 from dagd.store.facts import chunks
 from dagd.store.schema import backfill, dag, dag_run
 
+LIVE = dag_run.c.state < literal_column(str(ACTIVE_BELOW))  # spelt out, so that the index of live runs serves
 PROGRESS = update(backfill).where(backfill.c.id == bindparam("b_id"))
 
 
@@ -128,7 +129,7 @@ def running_runs(connection: Connection, dag_ids: Sequence[int]) -> dict[int, in
     for part in chunks(dag_ids):
         rows = connection.execute(
             select(dag_run.c.backfill_id, func.count())
-            .where(dag_run.c.dag_id.in_(part), dag_run.c.state < ACTIVE_BELOW, dag_run.c.backfill_id.is_not(None))
+            .where(dag_run.c.dag_id.in_(part), LIVE, dag_run.c.backfill_id.is_not(None))
             .group_by(dag_run.c.backfill_id)
         )
         found.update({row[0]: row[1] for row in rows})
