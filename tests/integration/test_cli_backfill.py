@@ -202,6 +202,7 @@ def test_watching_may_end_before_it(world: World, monkeypatch: pytest.MonkeyPatc
     assert "0 of 31 slots" in done.stderr
     done = world.run("backfill", "create", "sales", *OCTOBER, "--wait", "--timeout", "0.05", "-o", "json")
     assert done.exit_code == 6
+    assert json.loads(done.stdout)["state"] == "queued"
 
     def interrupt(_: float) -> None:
         raise KeyboardInterrupt

@@ -150,6 +150,8 @@ def test_lists_have_the_newest_first_and_a_deleted_dag_takes_its_backfills_along
     assert [row.id for row in backfills.newest_first(connection)] == ids[::-1]
     assert [row.id for row in backfills.newest_first(connection, number)] == [ids[2], ids[0]]
     assert [row.dag_name for row in backfills.newest_first(connection, limit=2)] == ["sales", "other"]
+    write(connection, backfill_moves=[BackfillMove(ids[0], "cancel", NOW)])
+    assert [(row.id, row.dag_name) for row in backfills.unended(connection)] == [(ids[1], "other"), (ids[2], "sales")]
     upkeep.delete_dag(connection, number)
     assert [row.id for row in backfills.newest_first(connection)] == [ids[1]]
 

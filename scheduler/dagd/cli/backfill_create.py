@@ -11,7 +11,7 @@ import click
 
 from dagd.authoring.params import merge_params
 from dagd.cli import refs
-from dagd.cli.backfill_shown import read_json, tell_slots
+from dagd.cli.backfill_shown import find_row, read_json, tell_slots
 from dagd.cli.backfill_watch import finish, follow
 from dagd.cli.context import now_micros, read_json_object, settings
 from dagd.cli.opening import opened
@@ -24,7 +24,7 @@ from dagd.cli.zones import read_instant, read_zone
 from dagd.decide.backfills import MOST_SLOTS, first_cursor, runs_again, slots_of
 from dagd.engine.doorbell import ring_all
 from dagd.engine.loader import Graphs, timetable_of
-from dagd.model.errors import NotFound, Refused, UsageError
+from dagd.model.errors import NotFound, Refused, TimedOut, UsageError
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec, canonical
 from dagd.model.states import Reprocess, RunState
@@ -146,7 +146,19 @@ def create(
         follows = wait if wait is not None else _is_watched(out) and result is not None
         _tell(database, out, asked, number, result, is_last=not follows)
         if follows:
-            finish(ctx, out, follow(database, number, timeout, out))
+            _follow(ctx, database, out, number, timeout)
+
+
+def _follow(ctx: click.Context, database: Database, out: Output, number: int, timeout: float | None) -> None:
+    try:
+        shown = follow(database, number, timeout, out)
+    except TimedOut:
+        if out.is_machine:
+            with database.read() as connection:
+                out.record(read_json(connection, find_row(connection, f"b-{number}")), name="backfill_id")
+            out.flush()
+        raise
+    finish(ctx, out, shown)
 
 
 def _is_watched(out: Output) -> bool:

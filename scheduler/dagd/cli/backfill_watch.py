@@ -11,11 +11,11 @@ import click
 
 from dagd.cli import refs
 from dagd.cli.backfill_shown import LIST, backfill_json, bar, find_row, read_json
-from dagd.cli.context import limit_option
+from dagd.cli.context import limit_option, now_micros
 from dagd.cli.opening import look, opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.text import is_terminal, is_utf8
-from dagd.cli.waiting import BAR_S, FIRST_PAUSE_S, LINE_S, LONGEST_PAUSE_S
+from dagd.cli.waiting import BAR_S, FIRST_PAUSE_S, LINE_S, LONGEST_PAUSE_S, scheduler_lives
 from dagd.model.errors import TimedOut
 from dagd.model.states import BackfillState
 from dagd.store import backfills
@@ -78,6 +78,8 @@ def watch_backfill(ctx: click.Context, out: Output, backfill: str, timeout: floa
 def follow(database: Database, number: int, timeout: float | None, out: Output) -> Row:
     """Wait until a backfill is over; its JSON then. The bar goes to stderr. Raises TimedOut; Ctrl-C says how to come
     back."""
+    if not out.is_machine and not look(database, lambda connection: scheduler_lives(connection, now_micros())):
+        out.note("no scheduler is running: the backfill waits for `dagd up`")
     progress = Bar(out)
     deadline = None if timeout is None else time.monotonic() + timeout
     pause = FIRST_PAUSE_S

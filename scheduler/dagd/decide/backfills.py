@@ -88,10 +88,10 @@ def fill(turn: Turn, dag: DagState) -> None:
 def _fill(turn: Turn, dag: DagState, view: BackfillView, *, may_start: bool) -> None:
     slot = next_slot(dag.timetable, view)
     while slot is not None and may_start and len(view.active) < view.max_active:
-        if turn.slots_taken >= SLOTS_PER_TURN or _ended_now(turn, view, slot):
+        if turn.slots_backfilled >= SLOTS_PER_TURN or _ended_now(turn, view, slot):
             turn.state.set_timer(turn.now, "slot", dag.id)  # the rest in the next turn
             return
-        turn.slots_taken += 1
+        turn.slots_backfilled += 1
         turn.backfills[view.id] = view
         view.cursor = slot.due_at
         _take(turn, dag, view, slot)

@@ -102,10 +102,10 @@ def _catch_up(turn: Turn, dag: DagState, timetable: Timetable) -> None:
     while dag.next_due is not None and dag.next_due <= turn.now:
         if len(dag.running) + len(dag.queued) >= dag.max_runs:
             return
-        if turn.slots_taken >= RUNS_PER_TURN:
+        if turn.slots_caught_up >= RUNS_PER_TURN:
             turn.state.set_timer(turn.now, "slot", dag.id)  # the rest in the next turn
             return
-        turn.slots_taken += 1
+        turn.slots_caught_up += 1
         _create_slot(turn, dag, timetable, timetable.next_after(dag.next_due - 1))
 
 

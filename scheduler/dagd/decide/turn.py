@@ -20,7 +20,7 @@ class Turn:
 
     __slots__ = (
         "state", "plan", "now", "happened_at", "ended", "jitter", "touched_runs", "failures", "engine_successes",
-        "backfills", "slots_taken",
+        "backfills", "slots_backfilled", "slots_caught_up",
     )  # fmt: skip
 
     def __init__(self, state: State, now: int, jitter: random.Random) -> None:
@@ -33,7 +33,7 @@ class Turn:
         self.touched_runs: dict[int, RunView] = {}
         self.failures: dict[int, RunView] = {}  # runs of which a task failed for good
         self.backfills: dict[int, BackfillView] = {}  # those whose row is to be written
-        self.slots_taken = 0  # by catch-up and backfills
+        self.slots_backfilled = self.slots_caught_up = 0
         self.engine_successes: list[tuple[RunView, TaskState, int, str, int]] = []
 
     def dag(self, run: RunView) -> DagState:
