@@ -170,7 +170,7 @@ def test_the_bar_says_how_far_it_is_and_how_long_it_will_take(world: World) -> N
     assert (shown["done"], shown["success"], shown["failed"], shown["kept"]) == (17, 15, 1, 1)
     assert shown["left_s"] == 14 * 10 / 2
     said = world.run("backfill", "show", "b-1").stdout
-    assert said.startswith("backfill b-1  █████████░░░░░░░░░ 17/31  ✓15 ✗1")
+    assert said.startswith("backfill b-1  █████████░░░░░░░░░ 17/31  ✓15 ✗1 1 kept")
     assert "about 1m10s left" in said
     assert "17/31" in world.run("status").stdout
     assert world.json("status")["backfills"][0]["backfill_id"] == "b-1"

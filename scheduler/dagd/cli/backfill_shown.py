@@ -74,6 +74,7 @@ def bar(shown: Row, *, utf8: bool) -> str:
     counts = [f"{good}{shown['success']}"]
     counts += [f"{bad}{shown['failed']}"] if shown["failed"] else []
     counts += [f"{live}{shown['running']}"] if shown["running"] else []
+    counts += [f"{shown['kept']} kept"] if shown["kept"] else []
     took = "" if shown["elapsed_s"] is None else f"   {duration(shown['elapsed_s'])}"
     left = "" if shown["left_s"] is None else f", about {duration(shown['left_s'])} left"
     state = "" if shown["state"] == "running" else f"   {shown['state']}"
