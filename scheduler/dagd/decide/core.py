@@ -151,7 +151,7 @@ def _settle_runs(turn: Turn, looked_at: set[int]) -> None:
         for dag_id in dags:
             dag = turn.state.dags.get(dag_id)
             if dag is not None:
-                runs.create_due(turn, dag)
+                runs.create_due(turn, dag, dag.timetable)
                 runs.trigger_by_assets(turn, dag)
                 runs.start_queued(turn, dag)
                 backfills.fill(turn, dag)

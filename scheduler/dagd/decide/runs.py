@@ -24,40 +24,55 @@ def slot_floor(dag: DagState) -> int:
     return max(dag.first_seen_at, dag.unpaused_at or 0, dag.found_again_at or 0)
 
 
-def first_due(dag: DagState, now: int, *, changed: bool) -> int | None:
-    """When the next slot falls due, from what is stored; `changed` opens a new grid after `now`."""
-    if dag.timetable is None or dag.graph is None:
+def first_due(dag: DagState, timetable: Timetable | None, now: int, *, changed: bool = False) -> int | None:
+    """When the next slot falls due, from what is stored; `changed`: the grid is new and opens after `now`."""
+    if timetable is None or dag.graph is None:
         return None
-    spec = dag.graph.spec
-    if (spec.schedule.get("time") or spec.schedule).get("kind") == "once":
-        slot = dag.timetable.first() if dag.last_slot is None else None
-        return None if slot is None else max(slot.due_at, dag.first_seen_at)
-    after = dag.last_slot
-    if not spec.catchup:
-        after = max(slot_floor(dag), after or 0, now if changed else 0)
-    elif changed and after is not None:
-        after = max(after, now)
-    if after is None:
-        slot = dag.timetable.first() or dag.timetable.next_after(slot_floor(dag))
+    if timetable.is_once:
+        slot = timetable.first()
+        return None if slot is None or (dag.last_slot is not None and slot.due_at <= dag.last_slot) else slot.due_at
+    if dag.graph.spec.catchup:
+        if dag.last_slot is None:
+            slot = timetable.first() or timetable.next_after(dag.first_seen_at)
+        else:
+            slot = timetable.next_after(dag.last_slot)
     else:
-        slot = dag.timetable.next_after(after)
+        after = max(slot_floor(dag), dag.last_slot or 0)
+        if dag.scheduled_version is not None:
+            is_waiting = not changed and dag.next_due is not None and dag.next_due <= now
+            after = max(after, dag.next_due - 1 if is_waiting and dag.next_due is not None else now)
+        slot = timetable.next_after(after)
     return None if slot is None else slot.due_at
 
 
 def refresh_due(turn: Turn, dag: DagState, *, changed: bool) -> None:
     """Bring the next slot in line with what the DAG's row says now: an edit, an unpause, a file gone or back."""
     assert dag.graph is not None
-    due = dag.next_due
-    stale = due is None or (not dag.graph.spec.catchup and due <= slot_floor(dag))
-    if dag.missing:
-        due = None
-    elif changed or stale:
-        due = first_due(dag, turn.now, changed=changed)
+    if changed:
+        _close_grid(turn, dag)
+    _move_due(turn, dag, first_due(dag, dag.timetable, turn.now, changed=changed))
+    arm(turn, dag)
+
+
+def _move_due(turn: Turn, dag: DagState, due: int | None) -> None:
+    assert dag.graph is not None
     version = dag.graph.version
     if due != dag.next_due or version != dag.scheduled_version:
         turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, version, dag.last_slot, guarded=False))
         dag.next_due, dag.scheduled_version = due, version
-    arm(turn, dag)
+
+
+def _close_grid(turn: Turn, dag: DagState) -> None:
+    """The old grid ends: what it still owes runs as far as there is a place. Of the new one nothing that is past will,
+    but where catch-up has not begun."""
+    assert dag.graph is not None
+    is_untouched = dag.graph.spec.catchup and dag.last_slot is None
+    if dag.old_timetable is not None and not is_untouched:
+        _move_due(turn, dag, first_due(dag, dag.old_timetable, turn.now))
+        create_due(turn, dag, dag.old_timetable)
+    dag.old_timetable = None
+    if dag.last_slot is not None:
+        dag.last_slot = max(dag.last_slot, turn.now)
 
 
 def subscribe(turn: Turn, dag: DagState) -> None:
@@ -77,20 +92,20 @@ def arm(turn: Turn, dag: DagState) -> None:
         turn.state.set_timer(dag.next_due, "slot", dag.id)
 
 
-def create_due(turn: Turn, dag: DagState) -> None:
+def create_due(turn: Turn, dag: DagState, timetable: Timetable | None) -> None:
     """Create the runs whose slots have fallen due: the latest one, or with catch-up as many as have a place."""
-    if dag.next_due is None or dag.next_due > turn.now or not dag.is_schedulable or dag.timetable is None:
+    if dag.next_due is None or dag.next_due > turn.now or not dag.is_schedulable or timetable is None:
         return
     assert dag.graph is not None
-    if dag.timetable.is_continuous:
-        _create_continuous(turn, dag, dag.timetable)
+    if timetable.is_continuous:
+        _create_continuous(turn, dag, timetable)
     elif not dag.graph.spec.catchup:
-        slot = dag.timetable.last_until(turn.now)
+        slot = timetable.last_until(turn.now)
         if slot is None or slot.due_at < dag.next_due:
-            slot = dag.timetable.next_after(turn.now)
-        _create_slot(turn, dag, dag.timetable, slot)
+            slot = timetable.next_after(turn.now)
+        _create_slot(turn, dag, timetable, slot)
     else:
-        _catch_up(turn, dag, dag.timetable)
+        _catch_up(turn, dag, timetable)
 
 
 def _create_continuous(turn: Turn, dag: DagState, timetable: Timetable) -> None:

@@ -202,6 +202,7 @@ class DagState:
     shard: int
     graph: Graph | None = None
     timetable: Timetable | None = None
+    old_timetable: Timetable | None = None  # until the change of schedule has been taken in
     paused: bool = False
     missing: bool = False
     first_seen_at: int = 0
@@ -209,7 +210,7 @@ class DagState:
     found_again_at: int | None = None
     next_due: int | None = None
     scheduled_version: int | None = None
-    last_slot: int | None = None
+    last_slot: int | None = None  # slots up to here are settled: the last that ran, or where an old grid was closed
     held: str | None = None
     running: set[int] = field(default_factory=set)  # but for the runs of backfills, which have places of their own
     queued: list[tuple[int, int, int]] = field(default_factory=list)  # heap of (rank, due, run id)

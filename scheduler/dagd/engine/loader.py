@@ -60,10 +60,12 @@ def timetable_of(graph: Graph, first_seen_at: int) -> Timetable | None:
     )  # fmt: skip
 
 
-def timing_key(graph: Graph) -> tuple[Any, ...]:
-    """What a schedule change is a change of."""
+def grid_key(graph: Graph) -> tuple[Any, ...]:
+    """What a schedule change is a change of: other dates alone leave a cron's or an event list's grid as it is."""
     spec = graph.spec
-    return (json.dumps(spec.schedule, sort_keys=True), spec.timezone, spec.dst, spec.start_at, spec.end_at)
+    schedule = spec.schedule.get("time") or spec.schedule
+    anchor = None if schedule["kind"] in {"cron", "events", "continuous"} else spec.start_at
+    return (json.dumps(schedule, sort_keys=True), spec.timezone, spec.dst, anchor)
 
 
 def facts_of(row: Row[Any]) -> tuple[Any, ...]:
@@ -83,7 +85,10 @@ def take_dag_row(connection: Connection, graphs: Graphs, dag: DagState, row: Row
     dag.timetable = timetable_of(dag.graph, dag.first_seen_at)
     if old is None and dag.scheduled_version not in (None, row.current_version):
         old = graphs.get(connection, dag.scheduled_version)
-    return old is not None and timing_key(old) != timing_key(dag.graph)
+    changed = old is not None and grid_key(old) != grid_key(dag.graph)
+    if changed and old is not None and dag.old_timetable is None:
+        dag.old_timetable = timetable_of(old, dag.first_seen_at)
+    return changed
 
 
 def new_dag(connection: Connection, graphs: Graphs, row: Row[Any]) -> tuple[DagState, bool]:

@@ -28,6 +28,8 @@ class Timetable(ABC):
 
     is_continuous: ClassVar[bool] = False
     """There is no grid: a slot follows at once when no run is active."""
+    is_once: ClassVar[bool] = False
+    """The one slot is `first`, and waits until the DAG may run."""
 
     @abstractmethod
     def next_after(self, at: Micros) -> Slot | None:

@@ -12,7 +12,7 @@ from dagd.timetables.base import Timetable
 from dagd.timetables.cron import read_cron
 from dagd.timetables.dst import read_policy, read_zone
 from dagd.timetables.grids import CalendarSteps, EvenSteps, Listed, Merged, cron_grid
-from dagd.timetables.kinds import Continuous, Leading, Listing, Never, Trailing
+from dagd.timetables.kinds import Continuous, Leading, Listing, Never, Once, Trailing
 from dagd.timetables.schedules import Spec
 
 ENTRY_POINTS = "dagd.timetables"
@@ -53,7 +53,7 @@ def _never(_spec: Spec, _frame: Frame) -> Timetable:
 
 def _once(_spec: Spec, frame: Frame) -> Timetable:
     begins = [at for at in (frame.start_at, frame.first_seen_at) if at is not None]
-    return Listing(Listed([max(begins)] if begins else []), None, frame.end_at)
+    return Once(Listed([max(begins)] if begins else []), None, frame.end_at)
 
 
 def _continuous(_spec: Spec, frame: Frame) -> Timetable:

@@ -66,6 +66,12 @@ class Listing(Trailing):
         return self.next_after(self._start_at - 1)
 
 
+class Once(Listing):
+    """`@once`."""
+
+    is_once = True
+
+
 class Leading(_Bounded):
     """Airflow 2's convention: the logical date starts the interval, and the slot falls due at its end."""
 
