@@ -100,6 +100,15 @@ def test_a_change_of_the_condition_drops_what_is_open_of_the_assets_that_left(co
     assert open_of(connection) == [(two, "orders", 5), (two, "orders", 7), (two, "orders", 8)]
 
 
+def test_dropped_events_are_open_no_more_and_another_doubts(connection: Connection) -> None:
+    one, two = listener(connection, "one", "orders"), listener(connection, "two", "orders")
+    write(connection, asset_events=[event(5), event(6)])
+    write(connection, dropped=[(one, (5,))])
+    assert open_of(connection) == [(two, "orders", 5), (one, "orders", 6), (two, "orders", 6)]
+    with pytest.raises(Doubt, match="dropped asset events of DAG"), connection.begin_nested():
+        write(connection, dropped=[(one, (5, 6))])
+
+
 def test_a_late_subscriber_gets_no_old_event(connection: Connection) -> None:
     listener(connection, "one", "orders")
     write(connection, asset_events=[event(5)])

@@ -339,7 +339,7 @@ def test_every_part_of_a_plan_that_is_stored_is_written_by_some_statement() -> N
     written = {
         "new_runs", "next_dues", "run_moves", "verdicts", "supersedes", "ends", "deferrals", "starts", "settles",
         "xcoms", "expansions", "enqueues", "instant_ends", "resumes", "stops", "asset_events", "consumed",
-        "subscriptions", "deadlines", "commands", "outbox", "pins", "pauses", "adoptions",
+        "dropped", "subscriptions", "deadlines", "commands", "outbox", "pins", "pauses", "adoptions",
         "backfill_moves", "backfills",
     }  # fmt: skip
     assert set(Plan.__slots__) - written == {"reloads", "launches", "acks", "strays", "news"}

@@ -113,3 +113,25 @@ def test_a_success_publishes_one_event_for_each_outlet_and_nothing_else_does() -
     assert found == {"x": ("p", '{"n": 1}'), "y": ("", None), "z": ("", None)}
     assert len({row.id for row in driver.rows.events}) == 3
     assert all(row.source_key for row in driver.rows.events)
+
+
+@pytest.mark.parametrize(
+    "policy, runs, consumed, dropped", [("run_once", 1, 2, ()), ("each", 2, 2, ()), ("skip", 0, 0, (1, 2))]
+)
+def test_what_came_while_paused_runs_once_or_each_or_not_at_all(
+    policy: str, runs: int, consumed: int, dropped: tuple[int, ...]
+) -> None:
+    driver = consumer(A, on_unpause=policy)
+    found = driver.state.dags[1]
+    found.paused = True
+    open_event(driver, "a", 1)
+    driver.now += 1
+    open_event(driver, "a", 2)
+    driver.now += 1
+    found.paused, found.unpaused_at = False, driver.now
+    plan = driver.turn(dag_changes=[(1, False)])
+    assert (len(driver.rows.runs), len(driver.rows.consumed)) == (runs, consumed)
+    assert plan.dropped == ([(1, dropped)] if dropped else [])
+    driver.now += 1
+    driver.turn(deliveries=[(1, "a", event, driver.now) for event in (3, 4)])
+    assert len(driver.rows.runs) == runs + 1

@@ -295,7 +295,8 @@ def test_a_custom_timetable_gets_its_dags_frame_and_its_arguments(install: Calla
         return made
 
     install(factory)
-    assert timetable(Custom("moon", {"phase": 3}), "2026-01-01", zone="Asia/Tokyo") is made
+    found = timetable(Custom("moon", {"phase": 3}), "2026-01-01", zone="Asia/Tokyo")
+    assert (found.next_after(5), found.last_until(5), found.first()) == (made.next_after(5), made.last_until(5), None)
     assert seen == [Frame("Asia/Tokyo", "once", at("2026-01-01", "Asia/Tokyo"), None, None), 3]
 
 

@@ -207,13 +207,17 @@ def place_in_order(runs: dict[int, RunView], dag: DagState, run: RunView) -> Non
 
 def trigger_by_assets(turn: Turn, dag: DagState) -> None:
     """Create the run that the open asset events ask for, when a place is free."""
-    if not dag.is_schedulable or not dag.open_events:
+    if not dag.is_schedulable or not dag.open_events or dag.graph is None:
         return
+    spec, unpaused_at = dag.graph.spec, dag.unpaused_at or 0
+    if spec.on_unpause == "skip":
+        _drop_accumulated(turn, dag, unpaused_at)
     while len(dag.running) + len(dag.queued) < dag.max_runs:
         events = events_to_consume(dag)
         if not events:
             return
-        if dag.graph is not None and dag.graph.spec.trigger_mode == "each":
+        known = {event: ts for opened in dag.open_events.values() for event, ts in opened.items()}
+        if spec.trigger_mode == "each" or (spec.on_unpause == "each" and known[events[0]] <= unpaused_at):
             events = events[:1]
         for opened in dag.open_events.values():
             for event in events:
@@ -221,6 +225,16 @@ def trigger_by_assets(turn: Turn, dag: DagState) -> None:
         slot = Slot(turn.now, turn.now, turn.now, turn.now)
         run = create_run(turn, dag, RunKind.ASSET, slot, tuple(events))
         turn.plan.consumed.append((dag.id, run.id, tuple(events)))
+
+
+def _drop_accumulated(turn: Turn, dag: DagState, unpaused_at: int) -> None:
+    """What came in until the DAG was unpaused starts nothing."""
+    old = [event for opened in dag.open_events.values() for event, ts in opened.items() if ts <= unpaused_at]
+    if old:
+        turn.plan.dropped.append((dag.id, tuple(sorted(old))))
+        for opened in dag.open_events.values():
+            for event in old:
+                opened.pop(event, None)
 
 
 def start_queued(turn: Turn, dag: DagState) -> None:

@@ -14,12 +14,11 @@ from dagd.decide.results import note_length
 from dagd.decide.runs import place_in_order
 from dagd.decide.state import RETRYING, DagState, Instance, PastRun, Pool, RunView, State, TaskState
 from dagd.engine.backfills import load_backfills
+from dagd.engine.timetables import timetable_of
 from dagd.model.specs import spec_from_json
 from dagd.model.states import AttemptState, Charge, RunState
 from dagd.store import facts
 from dagd.store.database import Connection, Database, Row
-from dagd.timetables.base import Timetable
-from dagd.timetables.build import build
 
 A = AttemptState
 
@@ -48,18 +47,6 @@ class Graphs:
             del self._by_version[version_id]
 
 
-def timetable_of(graph: Graph, first_seen_at: int) -> Timetable | None:
-    """The DAG's timetable; None when time does not start its runs."""
-    spec = graph.spec
-    schedule = spec.schedule.get("time") or spec.schedule
-    if schedule["kind"] in {"none", "assets"}:
-        return None
-    return build(
-        schedule, timezone=spec.timezone, dst=spec.dst, start_at=spec.start_at, end_at=spec.end_at,
-        first_seen_at=first_seen_at,
-    )  # fmt: skip
-
-
 def grid_key(graph: Graph) -> tuple[Any, ...]:
     """What a schedule change is a change of: other dates alone leave a cron's or an event list's grid as it is."""
     spec = graph.spec
@@ -82,12 +69,12 @@ def take_dag_row(connection: Connection, graphs: Graphs, dag: DagState, row: Row
     if old is not None and old.version == row.current_version:
         return False
     dag.graph = graphs.get(connection, row.current_version)
-    dag.timetable = timetable_of(dag.graph, dag.first_seen_at)
+    dag.timetable = timetable_of(dag.graph.spec, dag.first_seen_at)
     if old is None and dag.scheduled_version not in (None, row.current_version):
         old = graphs.get(connection, dag.scheduled_version)
     changed = old is not None and grid_key(old) != grid_key(dag.graph)
     if changed and old is not None and dag.old_timetable is None:
-        dag.old_timetable = timetable_of(old, dag.first_seen_at)
+        dag.old_timetable = timetable_of(old.spec, dag.first_seen_at)
     return changed
 
 

@@ -24,7 +24,7 @@ from dagd.engine.membership import FileLock, Membership
 from dagd.engine.sweeper import Sweeper
 from dagd.engine.values import Values
 from dagd.executors.local import LocalExecutor
-from dagd.model.errors import Doubt, Fenced
+from dagd.model.errors import Doubt, Fenced, InvalidSchedule
 from dagd.model.plans import Launch, Plan, Start
 from dagd.model.settings import Settings
 from dagd.observe.talk import Talk, duration_text
@@ -34,8 +34,9 @@ from dagd.store.database import Database, DBAPIError
 LOG = logging.getLogger("dagd.scheduler")
 CARRY_US = 100_000
 TROUBLE_US = 60_000_000
-# What a turn may meet that is no loss of the database: a row that is not as memory thought, or a mistake of ours.
-TROUBLE = (Doubt, DBAPIError, LookupError, ValueError, TypeError, AssertionError)
+# What a turn may meet that is no loss of the database: a row that is not as memory thought, a timetable of another
+# package, or a mistake of ours.
+TROUBLE = (Doubt, DBAPIError, LookupError, ValueError, TypeError, AssertionError, InvalidSchedule)
 
 
 class Scheduler:

@@ -292,6 +292,7 @@ class Plan:
     stops: list[StopRequest] = field(default_factory=list)
     asset_events: list[AssetEventRow] = field(default_factory=list)
     consumed: list[tuple[int, int, tuple[int, ...]]] = field(default_factory=list)
+    dropped: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # DAG, events that it passes over
     subscriptions: list[tuple[int, tuple[str, ...]]] = field(default_factory=list)
     deadlines: list[DeadlineRow] = field(default_factory=list)
     commands: list[CommandDone] = field(default_factory=list)

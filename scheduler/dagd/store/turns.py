@@ -147,15 +147,22 @@ def _write_assets(connection: Connection, plan: Plan, now: int) -> None:
             _subscribe(connection, dag_id, {ids[key] for key in keys}, now)
         _publish(connection, plan.asset_events, ids)
     for dag_id, run_id, events in plan.consumed:
-        statement = (
-            update(asset_delivery)
-            .where(
-                asset_delivery.c.dag_id == dag_id, asset_delivery.c.run_id.is_(None),
-                asset_delivery.c.dropped_at.is_(None), asset_delivery.c.event_id.in_(events),
-            )
-            .values(run_id=run_id)
-        )  # fmt: skip
-        _expect(connection.execute(statement).rowcount, len(events), f"asset events of run {run_id}")
+        _close_deliveries(connection, dag_id, events, f"asset events of run {run_id}", run_id=run_id)
+    for dag_id, events in plan.dropped:
+        _close_deliveries(connection, dag_id, events, f"dropped asset events of DAG {dag_id}", dropped_at=now)
+
+
+def _close_deliveries(connection: Connection, dag_id: int, events: tuple[int, ...], what: str, **values: int) -> None:
+    """Deliveries that are open become consumed or dropped, all of them or it is a doubt."""
+    statement = (
+        update(asset_delivery)
+        .where(
+            asset_delivery.c.dag_id == dag_id, asset_delivery.c.run_id.is_(None),
+            asset_delivery.c.dropped_at.is_(None), asset_delivery.c.event_id.in_(events),
+        )
+        .values(**values)
+    )  # fmt: skip
+    _expect(connection.execute(statement).rowcount, len(events), what)
 
 
 def asset_ids(connection: Connection, keys: set[str]) -> dict[str, int]:

@@ -6,16 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dagd.model.errors import DagdError, InvalidSchedule, did_you_mean
+from dagd.model.errors import InvalidSchedule, did_you_mean
 from dagd.model.times import SECOND, Micros
 from dagd.timetables.base import Timetable
 from dagd.timetables.cron import read_cron
+from dagd.timetables.custom import load_custom
 from dagd.timetables.dst import read_policy, read_zone
 from dagd.timetables.grids import CalendarSteps, EvenSteps, Listed, Merged, cron_grid
 from dagd.timetables.kinds import Continuous, Leading, Listing, Never, Once, Trailing
 from dagd.timetables.schedules import Spec
-
-ENTRY_POINTS = "dagd.timetables"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +99,7 @@ def _events(spec: Spec, frame: Frame) -> Timetable:
 
 
 def _custom(spec: Spec, frame: Frame) -> Timetable:
-    from importlib.metadata import entry_points  # 20 ms to import, and few projects have a timetable of their own
-
-    name, args = _field(spec, "entry_point", str), _field(spec, "args", dict)
-    known = entry_points(group=ENTRY_POINTS)
-    if name not in known.names:
-        raise InvalidSchedule(
-            f"no installed package has a timetable {name!r}",
-            remedy=did_you_mean(name, known.names) or f"Its entry point belongs in the group {ENTRY_POINTS!r}.",
-        )
-    try:
-        made = known[name].load()(frame, **args)
-    except DagdError:
-        raise
-    except Exception as error:
-        raise InvalidSchedule(f"timetable {name!r} refused {args!r}: {type(error).__name__}: {error}") from error
-    if not isinstance(made, Timetable):
-        raise InvalidSchedule(
-            f"timetable {name!r} made {made!r}", remedy="Derive it from dagd.timetables.base.Timetable."
-        )
-    return made
+    return load_custom(_field(spec, "entry_point", str), frame, _field(spec, "args", dict))
 
 
 _KINDS: dict[str, Callable[[Spec, Frame], Timetable]] = {

@@ -181,7 +181,7 @@ class _Field:
 
     def _read_token(self, token: str, text: str, expr: str) -> str:
         if re.fullmatch(self.special or "(?!)", token, re.ASCII):
-            return token
+            return _last_week_day(token) if self.names is _DAY_NAMES else token
         found = re.fullmatch(rf"(?:\*|({self.value})(?:-({self.value}))?)(?:/(\d+))?", token, re.ASCII)
         if found is None or (found[3] is not None and int(found[3]) == 0):
             raise InvalidSchedule(
@@ -203,6 +203,14 @@ class _Field:
         return f"It takes {known}, * , lists a,b, ranges a-b and steps */n."
 
 
+def _last_week_day(token: str) -> str:
+    """`5l` and `fril`, as Quartz writes the month's last Friday, in croniter's way: `l5`."""
+    day = token[:-1]
+    if not day or not token.endswith("l"):
+        return token
+    return f"l{_DAY_NAMES.index(day) if day in _DAY_NAMES else day}"
+
+
 _month_name = "|".join(_MONTH_NAMES)
 _day_name = "|".join(_DAY_NAMES)
 _FIELDS = (
@@ -215,7 +223,7 @@ _FIELDS = (
         0,
         7,
         rf"\d|{_day_name}",
-        rf"\?|l[0-7]|(?:[0-7]|(?:{_day_name})(?:-(?:{_day_name}))?)#[1-5]",
+        rf"\?|l[0-7]|(?:[0-7]|{_day_name})l|(?:[0-7]|(?:{_day_name})(?:-(?:{_day_name}))?)#[1-5]",
         _DAY_NAMES,
     ),
 )
@@ -242,10 +250,19 @@ def read_cron(expr: str, seconds: bool = False) -> CronTimes:
 
 
 def _expand(plain: list[str], expr: str) -> tuple[list[list[Any]], dict[int, set[Any]]]:
+    """The values of each field, and the counted weekdays; croniter takes these and plain ones in no common list."""
     from croniter import CroniterError, croniter
 
+    *others, week = plain
+    counted = [token for token in week.split(",") if "#" in token or token.startswith("l")]
+    uncounted = [token for token in week.split(",") if token not in counted]
     try:
-        expanded, nth = croniter.expand(" ".join(plain), second_at_beginning=len(plain) == 6)
+        fields = [*others, ",".join(uncounted or counted)]
+        expanded, nth = croniter.expand(" ".join(fields), second_at_beginning=len(plain) == 6)
+        if counted and uncounted:
+            nth = {} if "*" in expanded[4] else croniter.expand(f"0 0 * * {','.join(counted)}")[1]
+        elif counted:
+            expanded[4] = ["*"]  # croniter names the counted days there as well
     except CroniterError as error:
         reason = str(error).strip().splitlines()[-1]
         raise InvalidSchedule(f"cron {expr!r} cannot be read: {reason}") from error
@@ -265,7 +282,7 @@ def _day_rule(expanded: list[list[Any]], nth: dict[int, set[Any]]) -> DayRule:
         month_days=None
         if "*" in month_days
         else frozenset(_LAST if value == "l" else int(value) for value in month_days),
-        week_days=None if "*" in week_days or nth else frozenset(int(value) for value in week_days),
+        week_days=None if "*" in week_days else frozenset(int(value) for value in week_days),
         nth=frozenset((day, _LAST if n == "l" else int(n)) for day, counts in nth.items() for n in counts),
     )
 
