@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from dagd.authoring.xcomarg import XComArg as XComArg
     from dagd.timetables.schedules import Cron as Cron
     from dagd.timetables.schedules import CronDataInterval as CronDataInterval
+    from dagd.timetables.schedules import Custom as Custom
     from dagd.timetables.schedules import Events as Events
     from dagd.timetables.schedules import MultipleCron as MultipleCron
 

@@ -27,6 +27,8 @@ CODES: list[tuple[int, str]] = [
     (2, "trigger sales -p nothing"),
     (2, "trigger sales --run-id a/b"),
     (2, "trigger sales --logical-date yesterday"),
+    (2, "trigger sales --logical-date 0001-01-01"),
+    (2, "trigger sales --logical-date 9999-12-31T23:59:59Z"),
     (2, "runs list --limit -1"),
     (2, "runs list --tz Nowhere/City"),
     (2, "runs list -o xml"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
 
 from dagd.cli.main import cli
+from dagd.cli.output import Output
 
 
 def preview(words: str, spec: str) -> Result:
@@ -155,6 +157,7 @@ DURATIONS = [
     ("@daily", "--after 1901-12-13T20:45:51Z", "1901-12-14 1901-12-15"),
     ("0 0 1 1 *", "--after 9000-06-01", "9001-01-01"),
     ("0 * * * *", "--start 2026-01-01T10:30Z --after 2025-01-01", "2026-01-01T11:00 2026-01-01T12:00"),
+    ("0 6 * * *", "--tz utc --after 2026-01-01", "2026-01-01T06:00"),
     ("0 6 * * *", "--after 2026-01-01T06:00Z", "2026-01-02T06:00"),
     ("0 6 * * *", "--after 2026-01-01T05:59:59.999999Z", "2026-01-01T06:00"),
 ]
@@ -191,7 +194,9 @@ def test_the_local_time_has_the_zones_offset() -> None:
             "1-2-3 * * * *", "1,,2 * * * *", "1- * * * *", "a * * * *", "0 0 * * \N{SUPERSCRIPT TWO}", "5 4 * * *\n",
         ) if text != "5 4 * * *\n"),
         ("@daily", "--tz Europe/Berln"), ("@daily", "--tz ../x"), ("@daily", "--dst never"), ("@daily", "--after soon"),
-        ("@daily", "--start 2026-13-01"), ("P1M", "--start then"), ("* * * * *", "--seconds --tz Mars/One"),
+        ("@daily", "--start 2026-13-01"), ("P1M", "--start then"),
+        ("P1M", "--start 0001-01-01"), ("P1M", "--start 9999-12-31"),
+        ("@daily", "--after 0001-01-01T00:00+14:00"), ("* * * * *", "--seconds --tz Mars/One"),
         ("61 * * * * *", "--seconds"), ("* * * *", "--seconds"),
     ],
 )  # fmt: skip
@@ -200,3 +205,10 @@ def test_what_is_no_schedule_is_a_usage_error_with_a_reason(spec: str, words: st
     assert (done.exit_code, done.stdout) == (2, "")
     assert len(done.stderr.strip()) > 20
     assert "Traceback" not in done.stderr
+
+
+def test_an_instant_at_the_ends_of_the_calendar_is_shown_in_any_zone() -> None:
+    out = Output(zone=ZoneInfo("America/New_York"))
+    assert out.instant("0001-01-01T00:00:00Z") == "0001-01-01 00:00:00+00:00"
+    assert Output(zone=ZoneInfo("Asia/Tokyo")).instant("9999-12-31T23:00:00Z") == "9999-12-31 23:00:00+00:00"
+    assert out.instant("2026-01-01T00:00:00Z") == "2025-12-31 19:00:00-05:00"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
-from itertools import islice
+from itertools import islice, product
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -309,3 +309,28 @@ def test_a_custom_timetable_that_fails_is_a_schedule_error(install: Callable[[ob
         timetable(Custom("moon"))
     with pytest.raises(InvalidSchedule, match=r"'mon'.*Did you mean 'moon'"):
         timetable(Custom("mon"))
+
+
+# --- the ends of the calendar ----------------------------------------------------------------------------------------
+
+ENDS = ["0001-01-01", "0003-03-01", "1969-12-31", "9989-12-31", "9999-12-31"]
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        "@daily", "30 2 29 2 *", CronDataInterval("@monthly"), MultipleCron("@daily", "@hourly"), timedelta(seconds=1),
+        timedelta(days=9_999_999), Events([datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)]), "@once",
+        "@continuous",
+    ],
+    ids=str,
+)  # fmt: skip
+def test_dates_at_the_ends_of_the_calendar_break_nothing(schedule: object) -> None:
+    for zone, start, end in product(["UTC", "Asia/Tokyo", "America/New_York"], ENDS, ENDS):
+        frame = {"timezone": zone, "dst": "both", "start_at": at(start), "end_at": at(end)}
+        made = build(schedule_spec(schedule), **frame, first_seen_at=at("2026-01-01"))  # type: ignore[arg-type]
+        for asked in ENDS:
+            after, before = made.next_after(at(asked)), made.last_until(at(asked))
+            assert after is None or after.due_at > at(asked)
+            assert before is None or before.due_at <= at(asked)
+        made.first()

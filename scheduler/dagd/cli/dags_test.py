@@ -11,7 +11,7 @@ import click
 from dagd.cli.context import read_json, read_json_object, settings
 from dagd.cli.output import Output, with_output
 from dagd.cli.runs_shown import print_run
-from dagd.cli.zones import read_instant, read_zone
+from dagd.cli.zones import read_logical_date, read_zone
 from dagd.engine.local_start import run_place as run_locally
 from dagd.model.errors import UsageError
 from dagd.model.times import from_micros
@@ -60,7 +60,7 @@ def _run(
     known = settings()
     given = {} if conf is None else read_json_object(conf, "the conf")
     zone = read_zone(known["core.default_timezone"])
-    at = None if date is None else from_micros(read_instant(date, zone))
+    at = None if date is None else from_micros(read_logical_date(date, zone))
     with nullcontext() if debug else redirect_stdout(sys.stderr):
         shown = run_locally(
             dag, date=at, conf=given, task_selection=selection, mocks=dict(read_mock(one) for one in mocks),

@@ -135,7 +135,12 @@ class Output:
         """An RFC 3339 instant in the zone of tables."""
         if not text:
             return "-"
-        return datetime.fromisoformat(text).astimezone(self.zone).isoformat(" ", "seconds")
+        instant = datetime.fromisoformat(text)
+        try:
+            instant = instant.astimezone(self.zone)
+        except OverflowError:
+            pass  # the zone's clock would show a year that no date has
+        return instant.isoformat(" ", "seconds")
 
     # --- how ---
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+
 import click
 
 from dagd.cli.context import now_micros, settings
@@ -27,6 +29,7 @@ def preview(
 ) -> None:
     """The slots of SPEC: a cron, a preset such as @daily, or an ISO 8601 duration such as P1M or PT90S."""
     place = zone or settings()["core.default_timezone"]
+    place = "UTC" if read_zone(place) is UTC else place
     if not spec.isprintable():
         raise InvalidSchedule(f"{spec!r} is no schedule")
     read = preview_spec(spec, seconds=seconds)

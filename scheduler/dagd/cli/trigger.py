@@ -14,7 +14,7 @@ from dagd.cli.output import Output, duration, with_output
 from dagd.cli.runs import full_run
 from dagd.cli.text import first_line
 from dagd.cli.waiting import follow, is_good, scheduler_lives
-from dagd.cli.zones import read_instant, read_zone
+from dagd.cli.zones import read_logical_date, read_zone
 from dagd.engine.doorbell import ring_all
 from dagd.model.errors import InvalidParams, TimedOut, UsageError
 from dagd.model.states import RunState
@@ -52,7 +52,7 @@ def trigger(
     if key is not None:
         new_name(key, "key")
     zone = read_zone(known["core.default_timezone"])
-    logical_at = None if logical_date is None else read_instant(logical_date, zone)
+    logical_at = None if logical_date is None else read_logical_date(logical_date, zone)
     with opened(known) as database:
         with database.write() as connection:
             row = refs.find_dag(connection, refs.dag_alone(dag))

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, available_timezones
 
 from dagd.model.errors import UsageError, did_you_mean
-from dagd.model.times import to_micros
+from dagd.model.times import from_micros, to_micros
+from dagd.timetables.dst import FLOOR, HORIZON
 
 
 def read_zone(name: str) -> tzinfo | None:
@@ -33,6 +34,15 @@ def read_instant(text: str, zone: tzinfo | None = UTC) -> int:
         return to_micros(found)
     except (ValueError, OverflowError) as error:
         raise UsageError(f"{text!r} is no instant", remedy="Write 2026-10-01T06:00:00Z, or a date.") from error
+
+
+def read_logical_date(text: str, zone: tzinfo | None = UTC) -> int:
+    """An instant that a run may have: one that each zone can show, and with room for sums. Raises UsageError."""
+    at = read_instant(text, zone)
+    if not FLOOR <= at < HORIZON:
+        low, high = from_micros(FLOOR).year + 1, from_micros(HORIZON).year - 1
+        raise UsageError(f"{text!r} is no logical date", remedy=f"Its year is {low:04} to {high}.")
+    return at
 
 
 def read_age(text: str, now: int) -> int:

@@ -11,7 +11,7 @@ from dagd.model.times import SECOND, Micros
 from dagd.timetables.base import Timetable
 from dagd.timetables.cron import read_cron
 from dagd.timetables.custom import load_custom
-from dagd.timetables.dst import read_policy, read_zone
+from dagd.timetables.dst import FLOOR, HORIZON, read_policy, read_zone
 from dagd.timetables.grids import CalendarSteps, EvenSteps, Listed, Merged, cron_grid
 from dagd.timetables.kinds import Continuous, Leading, Listing, Never, Once, Trailing
 from dagd.timetables.schedules import Spec
@@ -85,9 +85,12 @@ def _calendar(spec: Spec, frame: Frame) -> Timetable:
     months, days, elapsed = (_field(spec, name, int) for name in ("months", "days", "micros"))
     if months < 1 or days < 0 or elapsed < 0:
         raise InvalidSchedule(f"calendar steps of {months} months, {days} days do not go forward by a month or more")
-    grid = CalendarSteps(
-        _anchor(frame), read_zone(frame.timezone), frame.dst, months=months, days=days, elapsed=elapsed
-    )
+    anchor = _anchor(frame)
+    if not FLOOR <= anchor < HORIZON:
+        raise InvalidSchedule(
+            "calendar steps cannot be counted from there", remedy="Give a start_date in the years 4 to 9989."
+        )
+    grid = CalendarSteps(anchor, read_zone(frame.timezone), frame.dst, months=months, days=days, elapsed=elapsed)
     return Trailing(grid, frame.start_at, frame.end_at)
 
 

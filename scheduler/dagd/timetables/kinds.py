@@ -89,7 +89,7 @@ class Leading(_Bounded):
         return self._within(self._slot(logical_at))
 
     def last_until(self, at: Micros) -> Slot | None:
-        if at < self._start_at:
+        if at < self._start_at or self._end_at < self._start_at:
             return None
         due_at = self._grid.until(min(at, HORIZON))
         logical_at = None if due_at is None else self._grid.until(due_at - 1)
