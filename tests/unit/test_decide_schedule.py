@@ -49,6 +49,20 @@ def test_after_downtime_the_latest_slot_runs_once_or_all_of_them_in_order(catchu
     assert driver.state.dags[1].next_due == T0 + 6 * H
 
 
+@pytest.mark.parametrize("stall, expected", [(3.5, [1, 2, 3]), (5.5, [1, 2, 3, 4, 5]), (6.5, [6])])
+def test_a_long_turn_is_no_downtime(stall: float, expected: list[int]) -> None:
+    driver = scheduled(Ticks(SECOND))
+    driver.tick(stall)
+    assert [(slot - T0) // SECOND for _, slot in driver.rows.slots] == expected
+
+
+def test_a_short_downtime_is_one() -> None:
+    driver = scheduled(Ticks(SECOND))
+    driver.state.awake_at = None  # memory that was just loaded
+    driver.tick(3.5)
+    assert [(slot - T0) // SECOND for _, slot in driver.rows.slots] == [3]
+
+
 def test_a_start_date_in_the_past_makes_no_run_for_the_past_without_catchup() -> None:
     driver = scheduled(Ticks(H, start=T0 - 100 * H))
     assert slots(driver) == []

@@ -79,6 +79,7 @@ def decide(state: State, inputs: Inputs, now: int, seed: int) -> Plan:
     admission.admit(turn)
     publish.publish_engine_successes(turn)
     backfills.record(turn)
+    state.awake_at = now
     return turn.plan
 
 

@@ -17,6 +17,7 @@ from dagd.timetables.base import Slot, Timetable
 PREFIX = {RunKind.SCHEDULED: "scheduled__", RunKind.ASSET: "asset__", RunKind.BACKFILL: "backfill__"}
 FINE = (AttemptState.SUCCESS, AttemptState.SKIPPED)
 RUNS_PER_TURN = 500
+LONGEST_STALL_US = 5_000_000
 
 
 def slot_floor(dag: DagState) -> int:
@@ -103,9 +104,20 @@ def create_due(turn: Turn, dag: DagState, timetable: Timetable | None) -> None:
         slot = timetable.last_until(turn.now)
         if slot is None or slot.due_at < dag.next_due:
             slot = timetable.next_after(turn.now)
+        else:
+            _create_stalled(turn, dag, timetable, slot)
         _create_slot(turn, dag, timetable, slot)
     else:
         _catch_up(turn, dag, timetable)
+
+
+def _create_stalled(turn: Turn, dag: DagState, timetable: Timetable, last: Slot) -> None:
+    """The slots before `last` that fell due since the turn before this one: a long turn is no downtime."""
+    awake_at, first = turn.state.awake_at, dag.next_due
+    if awake_at is None or first is None or first <= awake_at or turn.now - first > LONGEST_STALL_US:
+        return
+    while dag.next_due is not None and dag.next_due < last.due_at:
+        _create_slot(turn, dag, timetable, timetable.next_after(dag.next_due - 1))
 
 
 def _create_continuous(turn: Turn, dag: DagState, timetable: Timetable) -> None:

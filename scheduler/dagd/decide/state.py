@@ -323,6 +323,7 @@ class State:
     token_prefix: str = ""
     token_seq: int = 0
     id_seq: int = 0
+    awake_at: int | None = None  # the last turn of this memory; before it there may have been a downtime
 
     def set_timer(self, at: int, kind: str, *key: Any) -> None:
         """Remember that `kind` of `key` falls due at `at`."""
