@@ -19,6 +19,7 @@ from dagd.engine import loader
 from dagd.engine.clock import Clock
 from dagd.engine.loop import Loop
 from dagd.engine.service import Scheduler
+from dagd.engine.timetables import timetable_of
 from dagd.model.frames import PROTOCOL, Frame, FrameBuffer, encode_frame
 from dagd.model.plans import NewRun, Plan
 from dagd.model.settings import Settings, load_settings
@@ -303,7 +304,8 @@ class Rig:
         wanted = backfills.Wanted(first, last, self.clock.at, **more)
         with self.database.write() as connection:
             row, _ = requests.current_spec(connection, dag_id)
-            timetable = loader.timetable_of(self.scheduler.graphs.get(connection, row.current_version), self.clock.at)
+            graph = self.scheduler.graphs.get(connection, row.current_version)
+            timetable = timetable_of(graph.spec, self.clock.at)
             assert timetable is not None
             slots = [slot.due_at for slot in slots_of(timetable, wanted)]
             taken = backfills.runs_in(connection, row.id, first, self.clock.at)

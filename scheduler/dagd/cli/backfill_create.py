@@ -23,7 +23,7 @@ from dagd.cli.waiting import decision
 from dagd.cli.zones import read_instant, read_zone
 from dagd.decide.backfills import MOST_SLOTS, first_cursor, runs_again, slots_of
 from dagd.engine.doorbell import ring_all
-from dagd.engine.loader import Graphs, timetable_of
+from dagd.engine.timetables import timetable_of
 from dagd.model.errors import NotFound, Refused, TimedOut, UsageError
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec, canonical
@@ -45,8 +45,7 @@ class Asked:
         self.dag, self.spec = requests.current_spec(connection, name)
         self.wanted = wanted
         _refuse_past(self.dag, self.spec, wanted)
-        graph = Graphs().get(connection, self.dag.current_version)
-        timetable = timetable_of(graph, self.dag.first_seen_at)
+        timetable = timetable_of(self.spec, self.dag.first_seen_at)
         if timetable is None or timetable.is_continuous:
             raise Refused(
                 f"DAG {name!r} has no slots: its schedule is {self.spec.schedule_text or 'None'}",
