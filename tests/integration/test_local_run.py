@@ -13,7 +13,7 @@ import pytest
 
 from dagd.engine.local_start import Shown, run_place
 from dagd.model.errors import BrokenFile, InvalidParams, NotFound, UsageError
-from dagd.model.settings import Settings, load_settings
+from dagd.model.settings import Settings
 
 HEAD = """
 import os, time
@@ -21,15 +21,6 @@ from datetime import datetime, timedelta
 from dagd import DAG, task, task_group, Connection, Variable, get_current_context
 """
 DATE = datetime(2026, 3, 4, tzinfo=UTC)
-
-
-@pytest.fixture
-def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DAGD_HOME", str(tmp_path / "home"))
-    (tmp_path / "dags").mkdir()
-    monkeypatch.setenv("DAGD_DAGS_FOLDER", str(tmp_path / "dags"))
-    return load_settings()
 
 
 def ran(known: Settings, body: str, **more: Any) -> Shown:

@@ -80,6 +80,7 @@ def test_values_expansions_and_lengths(connection: Connection) -> None:
     assert sorted(facts.lengths_of(connection, [1, 5]), key=lambda row: row[2:4]) == lengths
     assert facts.expansions_of(connection, [1, 5]) == [(1, 2, 2)]
     assert [row.map_index for row in facts.xcom_values(connection, 1, 2, "k")] == [0, 1]
+    assert [row.map_index for row in facts.xcom_values(connection, 1, 2, "k", 1)] == [1]
     assert facts.xcom_values(connection, 1, 3, "k") == []
 
 

@@ -43,6 +43,8 @@ def test_jitter_is_within_its_bounds_and_the_same_for_the_same_seed() -> None:
     assert all(M // 2 <= delay <= M + M // 2 for delay in delays)
     assert len(set(delays)) > 40
     assert delays == [retry_delay_us(task, 1, random.Random(seed)) for seed in range(50)]
+    capped = TaskSpec("a", "Fake", retry_delay_us=M, retry_jitter=0.5, max_retry_delay_us=M)
+    assert max(retry_delay_us(capped, 1, random.Random(seed)) for seed in range(50)) == M
 
 
 def test_a_failed_try_is_followed_by_others_until_its_budget_is_spent() -> None:

@@ -120,9 +120,8 @@ class TaskFactory:
 
     def expand_kwargs(self, value: Any, *, strict: bool = True) -> PlainXComArg:
         """One instance per dict of arguments."""
-        del strict
         where = caller_ref()
-        return self._map(check_kwargs(self.function.__name__, value, where), where)
+        return self._map(check_kwargs(self.function.__name__, value, where, is_strict=strict), where)
 
     def _map(self, mapped: Any, where: SourceRef) -> PlainXComArg:
         shared = {"python_callable": self.function, "op_kwargs": self.shared, **self._task_arguments()}

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class ExpandInput:
     """What a task or group is mapped over: `product` of named values, or `kwargs`, one value of dicts."""
 
-    def __init__(self, kind: str, values: Mapping[str, Any]) -> None:
-        self.kind, self.values = kind, dict(values)
+    def __init__(self, kind: str, values: Mapping[str, Any], *, is_strict: bool = True) -> None:
+        self.kind, self.values, self.is_strict = kind, dict(values), is_strict
 
     def to_spec(self) -> ExpandSpec:
         """The compiled form."""
@@ -41,14 +41,14 @@ def check_product(owner: str, values: Mapping[str, Any], where: SourceRef) -> Ex
     return ExpandInput("product", values)
 
 
-def check_kwargs(owner: str, value: Any, where: SourceRef) -> ExpandInput:
-    """`expand_kwargs(value)` as an input. Raises WrongArgument."""
+def check_kwargs(owner: str, value: Any, where: SourceRef, *, is_strict: bool = True) -> ExpandInput:
+    """`expand_kwargs(value)` as an input; strict items give nothing that partial() gave. Raises WrongArgument."""
     is_literal = isinstance(value, (list, tuple)) and all(isinstance(one, (dict, XComArg)) for one in value)
     if not isinstance(value, XComArg) and not is_literal:
         raise WrongArgument(
             f"{owner}.expand_kwargs({value!r}): a list of dicts or a task's value is needed", where=where
         )
-    return ExpandInput("kwargs", {"": value})
+    return ExpandInput("kwargs", {"": value}, is_strict=is_strict)
 
 
 class OperatorPartial:
@@ -63,8 +63,7 @@ class OperatorPartial:
 
     def expand_kwargs(self, value: Any, *, strict: bool = True) -> Any:
         """One instance per dict of arguments."""
-        del strict
-        return self._expand(check_kwargs(self.cls.__name__, value, caller_ref()))
+        return self._expand(check_kwargs(self.cls.__name__, value, caller_ref(), is_strict=strict))
 
     def _expand(self, mapped: ExpandInput) -> MappedOperator:
         where = caller_ref()
@@ -93,6 +92,7 @@ class MappedOperator(TaskNode):
     ) -> None:
         defaults = cls.fill(shared)
         self.operator_class, self.expand_input, self.into = cls, mapped, into
+        self.fixed = frozenset(shared.get("op_kwargs") or () if into else shared)
         self.shared = {name: value for name, value in defaults.items() if name not in IGNORED_TASK_ARGUMENTS}
         items = {} if into else mapped.values
         if mapped.kind == "product":
@@ -128,6 +128,9 @@ class MappedOperator(TaskNode):
     def unmap(self, items: Mapping[str, Any]) -> BaseOperator:
         """The operator of one instance, with its items as arguments."""
         given = dict(self.shared)
+        for name in self.fixed.intersection(items) if self.expand_input.is_strict else ():
+            what = f"{self.task_id}: {name!r} is given to both .partial() and .expand_kwargs()"
+            raise WrongArgument(what, where=self.where, remedy="Leave one out, or say strict=False.")
         if self.into:
             given[self.into] = {**(given.get(self.into) or {}), **items}
         else:

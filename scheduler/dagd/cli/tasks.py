@@ -16,6 +16,7 @@ from dagd.cli.opening import opened
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.runs_shown import TASKS as INSTANCE_COLUMNS
 from dagd.cli.runs_shown import for_table
+from dagd.decide.results import CHOSE, RENDERED
 from dagd.engine.loader import Graphs
 from dagd.model.states import AttemptState, Charge
 from dagd.runtime.masking import Masker
@@ -23,7 +24,6 @@ from dagd.runtime.xcom import to_shown
 from dagd.store import reads, reads_runs
 
 Row = dict[str, Any]
-RENDERED = "__rendered__"
 TRIES = [
     Column("try", "try"), Column("map_index", "index", wide=True), Column("state", "state", "state"),
     Column("queued_at", "queued", "instant", wide=True), Column("started_at", "started", "instant"),
@@ -92,7 +92,7 @@ def full_task(connection: Any, text: str) -> Row:
     masker = masker_of(connection) if values or rendered else Masker()
     return {
         "dag_id": place.dag.name, "run_id": place.run.run_id, **row,
-        "xcom": {key: mask_value(masker, read_value(one)) for key, one in values.items()},
+        "xcom": {key: mask_value(masker, read_value(one)) for key, one in values.items() if not key.startswith(CHOSE)},
         "rendered": {} if rendered is None else mask_value(masker, dict(read_value(rendered))),
         "operator": task.spec.operator, "trigger_rule": task.spec.trigger_rule, "upstreams": list(task.spec.upstreams),
         "queue": task.spec.queue, "owner": task.spec.owner, "priority": task.spec.priority, "doc_md": task.spec.doc_md,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from dagd.decide.settling import end_instance
+from dagd.decide.settling import call_back, end_instance
 from dagd.decide.state import READY, RESUMING, DagState, Pool, Ready, RunView, State, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import End, Enqueue, Launch, Resume
@@ -62,6 +62,7 @@ def _complete_at_once(turn: Turn, run: RunView, task: TaskState, pos: int) -> No
     end = End(key, instance.try_no, token, "succeed", turn.now, started_at=turn.now)
     turn.plan.instant_ends.append(end)
     turn.engine_successes.append((run, task, pos, token, instance.try_no))
+    call_back(turn, run, task, pos, "success")
     end_instance(turn, run, task, pos, AttemptState.SUCCESS)
 
 

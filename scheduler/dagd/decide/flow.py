@@ -18,6 +18,8 @@ def spread(turn: Turn) -> None:
     while turn.ended:
         run, task, pos, code, is_last = turn.ended.popleft()
         count_end(run, task, pos, code, is_last=is_last)
+        if task.decided:
+            apply_decision(turn, run, task, pos)
         _look_below(turn, run, task, pos)
         if is_last:
             deadlines.on_task_ended(turn, run, task.i)
@@ -33,7 +35,7 @@ def count_end(run: RunView, task: TaskState, pos: int, code: int, *, is_last: bo
         is_setup = i in graph.setups[down]
         if graph.same_scope(i, down):
             inner = other.inner_setup if is_setup else other.inner
-            if inner is not None:
+            if inner is not None and not task.is_whole:  # a whole one was counted when its group expanded
                 inner[pos].add(code)
         else:
             counts = other.setup if is_setup and other.setup is not None else other.outer
@@ -41,7 +43,7 @@ def count_end(run: RunView, task: TaskState, pos: int, code: int, *, is_last: bo
     for down in graph.gated[i]:
         other = run.tasks[down]
         if graph.same_scope(i, down):
-            if other.inner_gates is not None:
+            if other.inner_gates is not None and not task.is_whole:
                 other.inner_gates[pos] -= 1
         elif is_last:
             other.gates -= 1
@@ -63,7 +65,7 @@ def _look_below(turn: Turn, run: RunView, task: TaskState, pos: int) -> None:
 def evaluate(turn: Turn, run: RunView, task: TaskState) -> None:
     """Draw the conclusion that a task's counters allow now, if any."""
     group = run.graph.scopes[task.i]
-    if group is not None and task.size is None:
+    if group is not None and (task.size is None or task.is_whole):
         if mapping.expand_group(turn, run, group):
             for member in run.graph.members[group]:
                 evaluate(turn, run, run.tasks[member])
@@ -140,12 +142,36 @@ def _settle_one(turn: Turn, run: RunView, task: TaskState, pos: int, event: str)
         settle(turn, run, task, pos, event, Reason.UPSTREAM)
 
 
-def apply_decision(turn: Turn, run: RunView, task: TaskState, pos: int, chosen: list[str] | None) -> None:
-    """A branch or short-circuit at `pos` succeeded. `chosen` is None when a short-circuit lets everything through,
-    [] when it stops, the full ids of tasks or groups for a branch."""
+def apply_decision(turn: Turn, run: RunView, task: TaskState, pos: int) -> None:
+    """An instance of a branch or short-circuit has ended: what its decision leaves out is skipped.
+
+    A branch that is itself mapped leaves out what no index chose, once all have ended; a short-circuit that is mapped
+    stops everything below as soon as one index says so.
+    """
     graph, kind = run.graph, task.spec.decides
-    if chosen is None:
+    in_group = graph.scopes[task.i] is not None
+    if kind != "branch" or in_group:
+        if pos not in task.decided or task.states[pos] != AttemptState.SUCCESS:
+            return
+        chosen = task.decided[pos]
+    elif task.remaining or AttemptState.SUCCESS not in task.states:
         return
+    else:
+        said = [names for at, names in task.decided.items() if task.states[at] == AttemptState.SUCCESS]
+        chosen = [name for names in said for name in names]
+    reason = Reason.NOT_CHOSEN if kind == "branch" else Reason.SHORT_CIRCUIT
+    for i in _left_out(run, task, chosen):
+        other = run.tasks[i]
+        if graph.same_scope(task.i, i):
+            if not other.is_whole and other.states[pos] == WAITING:
+                settle(turn, run, other, pos, "skip", reason)
+        elif not in_group:
+            settle_waiting(turn, run, other, "skip", reason)
+
+
+def _left_out(run: RunView, task: TaskState, chosen: list[str]) -> list[int]:
+    """The tasks that a decision skips: teardowns never."""
+    graph, kind = run.graph, task.spec.decides
     if kind == "short_circuit":
         doomed = sorted(graph.below(task.i))
     elif kind == "short_circuit_direct":
@@ -156,16 +182,7 @@ def apply_decision(turn: Turn, run: RunView, task: TaskState, pos: int, chosen: 
             for i in mapping.roots_of(graph, name):
                 kept |= {i} | graph.below(i)
         doomed = [down for down in graph.downs[task.i] if down not in kept]
-    reason = Reason.NOT_CHOSEN if kind == "branch" else Reason.SHORT_CIRCUIT
-    for i in doomed:
-        other = run.tasks[i]
-        if other.spec.is_teardown:
-            continue
-        if graph.same_scope(task.i, i):
-            if other.states[pos] == WAITING:
-                settle(turn, run, other, pos, "skip", reason)
-        elif graph.scopes[task.i] is None:
-            settle_waiting(turn, run, other, "skip", reason)
+    return [i for i in doomed if not graph.tasks[i].is_teardown]
 
 
 def look_at_next_run(turn: Turn, run: RunView) -> None:
@@ -224,6 +241,9 @@ def look_again(turn: Turn, run: RunView) -> None:
     """After a rebuild: draw every conclusion that the counters allow."""
     for task in run.tasks:
         task.past_ok = past_blocker(turn, run, task) is None
+    for task in run.tasks:
+        for pos in [pos for pos in task.decided if pos < len(task.states)]:
+            apply_decision(turn, run, task, pos)  # what it skipped and somebody cleared is skipped again
     for task in run.tasks:
         evaluate(turn, run, task)
     spread(turn)

@@ -15,7 +15,7 @@ class Graph:
 
     __slots__ = (
         "spec", "version", "number", "tasks", "index", "nos", "by_no", "ups", "downs", "gates", "gated", "scopes",
-        "expands", "sources", "sourced", "setups", "leaves", "members", "uses_past", "_below",
+        "expands", "sources", "sourced", "setups", "leaves", "members", "uses_past", "group_gates", "_below",
     )  # fmt: skip
 
     def __init__(self, spec: DagSpec, version: int, number: int, task_nos: dict[str, int]) -> None:
@@ -35,6 +35,12 @@ class Graph:
         self.leaves = frozenset(i for i, task in enumerate(spec.tasks) if self._is_leaf(i, task))
         self.uses_past = any(task.depends_on_past or task.wait_for_downstream for task in spec.tasks)
         self._below: dict[int, frozenset[int]] = {}
+        self.group_gates = {group: self._gates_above(members) for group, members in self.members.items()}
+
+    def _gates_above(self, members: list[int]) -> frozenset[int]:
+        """The deciders outside a mapped group that must have ended before it expands: those below a member cannot."""
+        below = frozenset().union(*(self.below(i) for i in members))
+        return frozenset().union(*(self.gates[i] for i in members)) - below - frozenset(members)
 
     def _is_leaf(self, i: int, task: TaskSpec) -> bool:
         if task.is_teardown:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from dagd.decide.graph import Graph
-from dagd.decide.rules import Counts
+from dagd.decide.rules import Counts, Verdict, apply_rule, teardown_verdict
 from dagd.decide.settling import settle_whole
 from dagd.decide.state import RunView, TaskState
 from dagd.decide.turn import Turn
@@ -83,10 +83,17 @@ def expand_task(turn: Turn, run: RunView, task: TaskState, *, is_skipped: bool) 
         settle_whole(turn, run, task, "fail", Reason.UNMAPPABLE)
     elif count == 0:
         settle_whole(turn, run, task, "skip", Reason.EMPTY_MAP)
+    elif count > turn.state.max_map_length:
+        settle_whole(turn, run, task, "fail", _too_many(turn, count))
     else:
         turn.plan.expansions.append(Expansion(run.id, task.no, count))
         set_size(run, task, count)
-    return count > 0
+        return True
+    return False
+
+
+def _too_many(turn: Turn, count: int) -> str:
+    return f"mapped over {count:,} items; core.max_map_length allows {turn.state.max_map_length:,}"
 
 
 def set_size(run: RunView, task: TaskState, count: int) -> None:
@@ -108,13 +115,7 @@ def set_size(run: RunView, task: TaskState, count: int) -> None:
 def _lay_out_inner(run: RunView, task: TaskState, count: int) -> None:
     """Counters for each index. Members that ended whole (not chosen before the group expanded) count at once."""
     graph, i = run.graph, task.i
-    setups, works = Counts(), Counts()
-    for up in graph.ups[i]:
-        if graph.same_scope(up, i):
-            counts = setups if up in graph.setups[i] else works
-            counts.open += 1
-            if run.tasks[up].is_whole:
-                counts.add(run.tasks[up].states[0])
+    setups, works = _near_counts(run, task)
     gates = sum(1 for gate in graph.gates[i] if graph.same_scope(gate, i) and not run.tasks[gate].is_whole)
     task.inner = [works.plus(Counts()) for _ in range(count)]
     if task.spec.is_teardown:
@@ -122,25 +123,70 @@ def _lay_out_inner(run: RunView, task: TaskState, count: int) -> None:
     task.inner_gates = [gates] * count if gates else None
 
 
+def _near_counts(run: RunView, task: TaskState) -> tuple[Counts, Counts]:
+    """What an index has above it in its own group, as setups and as work; whole members have ended for every index."""
+    graph, setups, works = run.graph, Counts(), Counts()
+    for up in graph.ups[task.i]:
+        if graph.same_scope(up, task.i):
+            counts = setups if up in graph.setups[task.i] else works
+            counts.open += 1
+            if run.tasks[up].is_whole:
+                counts.add(run.tasks[up].states[0])
+    return setups, works
+
+
 def expand_group(turn: Turn, run: RunView, group: str) -> bool:
     """Fix the length of a mapped group, once its sources have ended. True when its members have their indices now."""
     members = [run.tasks[i] for i in run.graph.members[group]]
-    if any(task.sources_open for task in members):
+    if any(task.sources_open for task in members) or all(task.size is not None for task in members):
         return False
+    if any(run.tasks[i].remaining for i in run.graph.group_gates[group]):
+        return False  # what it leaves out never expands
     first = members[0]
     bad_end = _source_end(run, first.i)
     expand = run.graph.expands[first.i]
     assert expand is not None
     count = 0 if bad_end else expansion_length(run, expand)
-    if bad_end or count <= 0:
-        event = bad_end or ("fail" if count == UNMAPPABLE else "skip")
-        reason = Reason.UPSTREAM if bad_end else Reason.UNMAPPABLE if count == UNMAPPABLE else Reason.EMPTY_MAP
+    if bad_end or not 0 < count <= turn.state.max_map_length:
+        event = bad_end or ("skip" if count == 0 else "fail")
+        reason = Reason.UPSTREAM if bad_end else Reason.EMPTY_MAP if count == 0 else Reason.UNMAPPABLE
+        if count > turn.state.max_map_length:
+            reason = _too_many(turn, count)
         for task in members:
             if task.size is None:
                 settle_whole(turn, run, task, event, reason)
         return False
+    if any(task.is_whole for task in members):
+        _settle_unreached(turn, run, members)
+        if all(task.is_whole for task in members):
+            return False
     turn.plan.expansions.append(Expansion(run.id, first.no, count))
     for task in members:
         if task.size is None:
             set_size(run, task, count)
     return True
+
+
+def _settle_unreached(turn: Turn, run: RunView, members: list[TaskState]) -> None:
+    """Members below those that a decision left out, as far as their rule lets them follow: they never expand either."""
+    pending = [task for task in members if task.size is None]
+    while pending:
+        settled = []
+        for task in pending:
+            verdict = _verdict_below_whole(run, task)
+            if verdict in (Verdict.SKIP, Verdict.UPSTREAM_FAIL):
+                settle_whole(turn, run, task, verdict.value, Reason.UPSTREAM)
+                settled.append(task)
+        if not settled:
+            return
+        pending = [task for task in pending if task not in settled]
+
+
+def _verdict_below_whole(run: RunView, task: TaskState) -> Verdict:
+    near = [up for up in run.graph.ups[task.i] if run.graph.same_scope(up, task.i)]
+    if not near or not all(run.tasks[up].is_whole for up in near):
+        return Verdict.WAIT
+    setups, works = _near_counts(run, task)
+    if task.setup is not None:
+        return teardown_verdict(task.setup.plus(setups), task.outer.plus(works))
+    return apply_rule(task.spec.trigger_rule, task.outer.plus(works))

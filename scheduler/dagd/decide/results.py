@@ -7,7 +7,7 @@ from typing import Any
 
 from dagd.decide import admission, deadlines, flow, publish, stops
 from dagd.decide.retries import next_try
-from dagd.decide.settling import end_instance
+from dagd.decide.settling import call_back, end_instance
 from dagd.decide.state import RETRYING, Instance, RunView, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import Deferral, End, Start, XComRow
@@ -15,6 +15,7 @@ from dagd.model.states import AttemptState, Charge, Reason
 
 Result = dict[str, Any]
 RENDERED = "__rendered__"  # the key under which a try's template fields are kept for people
+CHOSE = "__chose__:"  # a key for each id that a branch chose, and one without an id for the decision itself
 PLAIN = frozenset({"", "[]", "()", "{}", "None"})
 HOLDS_A_PLACE = frozenset({AttemptState.QUEUED, AttemptState.RUNNING})
 
@@ -73,6 +74,7 @@ def report_result(turn: Turn, result: Result) -> None:
         _succeed(turn, run, task, pos, result)
     elif outcome == "skip":
         _end_row(turn, run, task, pos, result, "skip", reason=(result.get("frame") or {}).get("message") or "skipped")
+        call_back(turn, run, task, pos, "skipped")
         end_instance(turn, run, task, pos, AttemptState.SKIPPED)
     elif outcome == "defer":
         _defer(turn, run, task, pos, result)
@@ -133,21 +135,25 @@ def _succeed(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result
         turn.plan.xcoms.append(
             XComRow(key, value["key"], value.get("text"), value.get("file"), value.get("length"), value.get("size", 0))
         )
-        note_length(run, task, value["key"], value.get("length"))
+        note_value(run, task, pos, value["key"], value.get("length"))
+    if chosen is not None:
+        task.decided[pos] = chosen
+        turn.plan.xcoms += [XComRow(key, CHOSE + name, "null", None, None, 0) for name in dict.fromkeys(["", *chosen])]
     rendered = {name: text for name, text in (frame.get("rendered") or {}).items() if text not in PLAIN}
     if rendered:
         turn.plan.xcoms.append(XComRow(key, RENDERED, json.dumps(rendered), None, None, 0))
     _end_row(turn, run, task, pos, result, "succeed")
     publish.publish_outlets(turn, run, task, pos, result["token"], task.instance(pos).try_no, frame.get("assets") or [])
-    if "success" in task.spec.callbacks:
-        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "success", None))
+    call_back(turn, run, task, pos, "success")
     end_instance(turn, run, task, pos, AttemptState.SUCCESS)
-    flow.apply_decision(turn, run, task, pos, chosen)
 
 
-def note_length(run: RunView, task: TaskState, key: str, length: int | None) -> None:
-    """A value was stored: what a map over it counts."""
-    if task.is_mapped:
+def note_value(run: RunView, task: TaskState, pos: int, key: str, length: int | None) -> None:
+    """A value was stored: what a map over it counts; what a branch or short-circuit decided."""
+    if key.startswith(CHOSE):
+        chosen = task.decided.setdefault(pos, [])
+        chosen += [key.removeprefix(CHOSE)] if key != CHOSE else []
+    elif task.is_mapped:
         run.lengths[(task.i, key)] = run.lengths.get((task.i, key), 0) + 1
     elif length is not None:
         run.lengths[(task.i, key)] = length
@@ -215,6 +221,8 @@ def _stopped(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result
         _fail(turn, run, task, pos, {**result, "reason": reason})
         return
     failed = reason == Reason.DAGRUN_TIMEOUT
+    if failed:
+        call_back(turn, run, task, pos, "failure", {"type": "TaskFailed", "message": reason})
     _end_row(turn, run, task, pos, result, "fail" if failed else "cancel", reason=reason)
     end_instance(turn, run, task, pos, AttemptState.FAILED if failed else AttemptState.CANCELLED)
 
@@ -227,6 +235,7 @@ def _fail(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -
     text = None if error is None else json.dumps(error)
     if following.at is None and frame.get("soft_fail"):
         _end_row(turn, run, task, pos, result, "skip", reason=reason, error=text)
+        call_back(turn, run, task, pos, "skipped")
         end_instance(turn, run, task, pos, AttemptState.SKIPPED)
         return
     _end_row(
@@ -234,10 +243,10 @@ def _fail(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -
         next_try_at=following.at,
     )  # fmt: skip
     if following.at is None:
-        _fail_for_good(turn, run, task, pos, error)
+        call_back(turn, run, task, pos, "failure", error)
+        end_instance(turn, run, task, pos, AttemptState.FAILED)
         return
-    if "retry" in task.spec.callbacks:
-        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "retry", error))
+    call_back(turn, run, task, pos, "retry", error)
     pause_until(turn, run, task, pos, instance, following.at)
 
 
@@ -251,14 +260,3 @@ def pause_until(turn: Turn, run: RunView, task: TaskState, pos: int, instance: I
         flow.retry_due(turn, run, task, pos)
     else:
         turn.state.set_timer(at, "retry", run.id, task.i, pos, instance.try_no)
-
-
-def _fail_for_good(turn: Turn, run: RunView, task: TaskState, pos: int, error: Any) -> None:
-    if "failure" in task.spec.callbacks:
-        turn.tell("callback", f"{run.run_id}/{task.spec.task_id}", run, **callback_of(task, pos, "failure", error))
-    end_instance(turn, run, task, pos, AttemptState.FAILED)
-
-
-def callback_of(task: TaskState, pos: int, event: str, error: Any) -> dict[str, Any]:
-    """The payload of a callback's outbox row."""
-    return {"task_id": task.spec.task_id, "map_index": task.map_index(pos), "event": event, "error": error}

@@ -29,11 +29,11 @@ def retry_delay_us(spec: TaskSpec, failures: int, jitter: random.Random) -> int:
             delay *= spec.retry_factor ** (failures - 1)
         except OverflowError:
             delay = float(LONGEST_US)
-    if spec.max_retry_delay_us is not None:
-        delay = min(delay, float(spec.max_retry_delay_us))
+    cap = float(LONGEST_US if spec.max_retry_delay_us is None else spec.max_retry_delay_us)
+    delay = min(delay, cap)
     if spec.retry_jitter:
         delay *= 1.0 + spec.retry_jitter * (2.0 * jitter.random() - 1.0)
-    return int(min(delay, LONGEST_US))
+    return int(min(delay, cap))
 
 
 def next_try(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dagd.decide.state import RESUMING, RunView, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import Settle
@@ -9,6 +11,15 @@ from dagd.model.states import ATTEMPT_MOVES, AttemptState
 
 # A live row of `attempt` stands for these.
 ADMITTED = frozenset({AttemptState.QUEUED, AttemptState.RUNNING, AttemptState.DEFERRED, RESUMING})
+
+
+def call_back(turn: Turn, run: RunView, task: TaskState, pos: int, event: str, error: Any = None) -> None:
+    """Tell the task's own callbacks of an event, through the outbox."""
+    if event in task.spec.callbacks:
+        name, begun = task.spec.task_id, task.instances.get(pos)
+        told = {"task_id": name, "map_index": task.map_index(pos), "event": event, "error": error}
+        told["try_no"] = begun.try_no if begun is not None else 0
+        turn.tell("callback", f"{run.run_id}/{name}", run, **told)
 
 
 def settle(turn: Turn, run: RunView, task: TaskState, pos: int, event: str, reason: str) -> None:
@@ -23,7 +34,7 @@ def end_instance(turn: Turn, run: RunView, task: TaskState, pos: int, code: int)
     task.remaining -= 1
     task.instances.pop(pos, None)
     turn.touched_runs[run.id] = run
-    if code == AttemptState.FAILED and not task.spec.is_teardown:
+    if code == AttemptState.FAILED and not (task.spec.is_teardown or task.spec.allow_failure):
         turn.failures[run.id] = run
     if task.remaining == 0:
         run.open_tasks -= 1
@@ -34,6 +45,8 @@ def settle_whole(turn: Turn, run: RunView, task: TaskState, event: str, reason: 
     """A mapped task that never expands ends as one instance with map_index -1."""
     task.is_whole = True
     task.size = 1
+    if event == "fail":
+        call_back(turn, run, task, 0, "failure", {"type": "TaskFailed", "message": reason})
     settle(turn, run, task, 0, event, reason)
 
 

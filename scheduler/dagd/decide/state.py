@@ -49,7 +49,7 @@ class TaskState:
 
     __slots__ = (
         "i", "spec", "no", "size", "is_mapped", "states", "remaining", "outer", "setup", "gates", "inner",
-        "inner_setup", "inner_gates", "sources_open", "instances", "is_whole", "past_ok", "rest",
+        "inner_setup", "inner_gates", "sources_open", "instances", "is_whole", "past_ok", "rest", "decided",
     )  # fmt: skip
 
     def __init__(self, graph: Graph, i: int) -> None:
@@ -74,6 +74,7 @@ class TaskState:
         self.instances: dict[int, Instance] = {}
         self.past_ok = True
         self.rest: tuple[str, frozenset[int]] | None = None  # reason and positions that the row of index -1 speaks for
+        self.decided: dict[int, list[str]] = {}  # what a branch chose by position; [] where a short-circuit stops
 
     def map_index(self, pos: int) -> int:
         """The stored map_index of position `pos`."""
@@ -320,6 +321,7 @@ class State:
     capacity: int = 0
     pace_us: dict[str | None, int] = field(default_factory=dict)  # worker key -> what its tries take unhindered
     outstanding: int = 0
+    max_map_length: int = 100_000
     token_prefix: str = ""
     token_seq: int = 0
     id_seq: int = 0

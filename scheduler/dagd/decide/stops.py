@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagd.decide import flow
-from dagd.decide.settling import ADMITTED, end_instance, settle_waiting
+from dagd.decide.settling import ADMITTED, call_back, end_instance, settle_waiting
 from dagd.decide.state import RESUMING, RunView, TaskState
 from dagd.decide.turn import Turn
 from dagd.model.plans import End, StopRequest
@@ -62,6 +62,8 @@ def end_deferred(turn: Turn, run: RunView, task: TaskState, pos: int, reason: st
     instance = task.instance(pos)
     event = "fail" if reason == Reason.DAGRUN_TIMEOUT else "cancel"
     token = instance.token or ""
+    if event == "fail":
+        call_back(turn, run, task, pos, "failure", {"type": "TaskFailed", "message": reason})
     turn.state.tokens.pop(token, None)
     turn.plan.ends.append(
         End(

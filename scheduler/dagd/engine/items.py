@@ -10,6 +10,8 @@ from typing import Any
 from dagd.decide.mapping import source_length
 from dagd.decide.state import RunView, TaskState
 from dagd.model.specs import ExpandSpec, MapSource
+from dagd.model.states import AttemptState
+from dagd.runtime.values import RETURN_KEY
 from dagd.runtime.xcom import split_items
 
 SPLIT_VALUES = 16
@@ -25,25 +27,30 @@ class Items(ABC):
         self._split: OrderedDict[tuple[int, int, str], list[str]] = OrderedDict()
 
     @abstractmethod
-    def stored(self, rows: Any, run: RunView, task: TaskState, key: str) -> Stored:
-        """Everything a task pushed under `key`."""
+    def stored(self, rows: Any, run: RunView, task: TaskState, key: str, index: int | None = None) -> Stored:
+        """Everything a task pushed under `key`, or what one of its instances did."""
 
-    def inputs(self, rows: Any, run: RunView, task: TaskState) -> dict[str, Any]:
-        """What the task's arguments name, as the launch frame carries it."""
+    def inputs(self, rows: Any, run: RunView, task: TaskState, pos: int) -> dict[str, Any]:
+        """What the arguments of an instance name, as the launch frame carries it. Of its own mapped group an instance
+        gets the values of its own index alone: all of them for each would be a square."""
         found: dict[str, Any] = {}
         for task_id, key in task.spec.xcom_inputs:
             i = run.graph.index.get(task_id)
             if i is None:
                 continue
             source = run.tasks[i]
-            stored = self.stored(rows, run, source, key)
-            if source.is_mapped:
+            is_near = run.graph.same_scope(i, task.i) and not source.is_whole
+            place = pos if is_near else 0
+            stored = self.stored(rows, run, source, key, pos if is_near else None)
+            if source.is_mapped and not is_near:
                 items = [[index, self._text(text, file)] for index, text, file in stored]
                 found[f"{task_id}|{key}"] = {"kind": "mapped", "items": items}
             elif stored:
                 _, text, file = stored[0]
                 one = {"kind": "file", "path": str(self._folder / file)} if file else {"kind": "value", "text": text}
-                found[f"{task_id}|{key}"] = one
+                found[f"{task_id}|{key}"] = {**one, "index": pos} if is_near else one
+            elif key != RETURN_KEY and source.states[place] == AttemptState.SUCCESS:
+                found[f"{task_id}|{key}"] = {"kind": "missing"}  # it had its say: a task that takes this value fails
         return found
 
     def _text(self, text: str | None, file: str | None) -> str | None:

@@ -124,7 +124,7 @@ class Launcher:
             payload["started_first_at"] = launch.first_started_at
         if launch.leg_state:
             payload["state"] = json.loads(launch.leg_state)
-        xcom = self._values.inputs(read, run, task)
+        xcom = self._values.inputs(read, run, task, pos)
         if xcom:
             payload["xcom"] = xcom
         expand = run.graph.expands[launch.task]

@@ -10,7 +10,7 @@ from typing import Any
 from dagd.decide import flow, mapping
 from dagd.decide.deadlines import has_promises
 from dagd.decide.graph import Graph
-from dagd.decide.results import note_length
+from dagd.decide.results import note_value
 from dagd.decide.runs import place_in_order
 from dagd.decide.state import RETRYING, DagState, Instance, PastRun, Pool, RunView, State, TaskState
 from dagd.engine.backfills import load_backfills
@@ -213,11 +213,11 @@ def fill_run(
     """Counters of one run from its rows; live tries enter the table of tokens."""
     run.lay_out()
     _take_sizes(run, attempts, expansions)
-    for task_no, _index, key, length in lengths:
+    for task_no, index, key, length in lengths:
         i = run.graph.by_no.get(task_no)
         if i is None:
             continue
-        note_length(run, run.tasks[i], key, length)
+        note_value(run, run.tasks[i], run.tasks[i].pos(index), key, length)
     by_instance: dict[tuple[int, int], list[Row[Any]]] = defaultdict(list)
     for row in attempts:
         by_instance[(row.task_no, row.map_index)].append(row)

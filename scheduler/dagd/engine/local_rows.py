@@ -27,9 +27,9 @@ class LocalValues(Items):
         for value in plan.xcoms:
             self.rows.setdefault((value.key[1], value.name), {})[value.key[2]] = (value.text, value.file)
 
-    def stored(self, rows: Any, run: RunView, task: TaskState, key: str) -> Stored:
-        """Everything a task pushed under `key`."""
-        return self.of_number(task.no, key)
+    def stored(self, rows: Any, run: RunView, task: TaskState, key: str, index: int | None = None) -> Stored:
+        """Everything a task pushed under `key`, or what one of its instances did."""
+        return [row for row in self.of_number(task.no, key) if index in (None, row[0])]
 
     def of_number(self, task_no: int, key: str) -> Stored:
         """The same by the task's number."""
@@ -94,6 +94,11 @@ class LocalRows:
     def _tasks(self, i: int) -> list[Row]:
         no = self.run.graph.nos[i]
         found = [(key[2], row) for key, row in sorted(self.instances.items()) if key[1] == no]
+        rest = self.run.tasks[i].rest if self.run.tasks else None
+        if rest is not None:  # one row speaks for the indices that never began
+            speaks = next(row for index, row in found if index == -1)
+            others = [self._task(i, index, row) for index, row in found if index != -1]
+            return [*others, {**self._task(i, -1, speaks), "map_index": None, "count": len(rest[1])}]
         return [self._task(i, index, row) for index, row in found] or [self._task(i, -1, dict(_BLANK, number=0))]
 
     def _task(self, i: int, index: int, row: Row) -> Row:

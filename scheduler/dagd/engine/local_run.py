@@ -189,7 +189,7 @@ class LocalRun:
             **self._about(launch.key[2]), "task_id": task.spec.task_id, "try_no": launch.try_no, "leg": launch.leg,
             "max_tries": launch.try_no + max(0, task.spec.retries - used), "now": now,
             "state": json.loads(launch.leg_state) if launch.leg_state else None,
-            "xcom": self.values.inputs(None, self.run, task), "items": items, "map_sizes": sizes,
+            "xcom": self.values.inputs(None, self.run, task, pos), "items": items, "map_sizes": sizes,
             "started_first_at": launch.first_started_at, "callback": None,
             "idempotency_key": f"test/{task.no}/{launch.key[2]}",
         }  # fmt: skip

@@ -88,7 +88,8 @@ class Scheduler:
 
     def rebuild(self, only: int | None = None) -> None:
         """Drop all memory and fill it from the database; live tries are asked for again."""
-        self.state = State(token_prefix=f"{self.membership.incarnation:x}.{secrets.token_hex(3)}")
+        prefix = f"{self.membership.incarnation:x}.{secrets.token_hex(3)}"
+        self.state = State(token_prefix=prefix, max_map_length=self.settings["core.max_map_length"])
         self.state.id_seq = secrets.randbits(16)
         self.state.capacity = self.executor.capacity()
         self.pending, self.carried = Inputs(), []

@@ -47,10 +47,10 @@ class Values(Items):
         for key in [key for key in self._split if key[0] == run]:
             del self._split[key]
 
-    def stored(self, read: LazyRead, run: RunView, task: TaskState, key: str) -> Stored:
-        """Everything a task pushed under `key`."""
+    def stored(self, read: LazyRead, run: RunView, task: TaskState, key: str, index: int | None = None) -> Stored:
+        """Everything a task pushed under `key`, or what one of its instances did."""
         found = self._recent.get(run.id, {}).get((task.no, key))
         if found is not None:
             return found
-        rows = facts.xcom_values(read.connection, run.id, task.no, key)
+        rows = facts.xcom_values(read.connection, run.id, task.no, key, index)
         return [(row.map_index, row.body, row.file) for row in rows]

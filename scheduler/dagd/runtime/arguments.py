@@ -70,6 +70,11 @@ class Resolver:
         if isinstance(arg, PlainXComArg):
             index = self._context.ti._shared_index(self._launch["dag_id"], arg.operator.task_id)
             found = self._context.values_of_run.pull(self._launch["dag_id"], None, arg.operator.task_id, arg.key, index)
+            if found is MISSING and self._context.values_of_run.is_denied(arg.operator.task_id, arg.key):
+                raise WrongArgument(
+                    f"{arg.operator.task_id} left no value under the key {arg.key!r}",
+                    remedy="Push it there, or return a dict with multiple_outputs=True.",
+                )
             return None if found is MISSING else found
         if isinstance(arg, MapXComArg):
             return [arg.function(item) for item in items_of(self.value_of(arg.arg))]

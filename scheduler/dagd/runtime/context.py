@@ -43,6 +43,7 @@ class Context(MutableMapping[str, Any]):
         self.outlet_events = OutletEvents(getattr(asset, "key", str(asset)) for asset in task.outlets)
         self.state: dict[str, Any] = _read_state(launch.get("state"))
         self.renderer: Renderer | None = None
+        self.mapped: frozenset[str] = frozenset()  # the names of the arguments that came from mapping
         self.branch: list[str] | None = None
         self.is_short_circuited: bool | None = None
         self.previous: list[dict[str, Any] | None] = []

@@ -90,6 +90,8 @@ def _report(error: BaseException, context: Context | None, masker: Masker) -> di
     """Tell the task's log and make the frame: a traceback for what was raised, one line for what the task said."""
     frame = failure_frame(error, context, masker)
     told = frame["error"]
+    if context is not None:
+        frame["label"] = _label(context)
     is_said = isinstance(error, (CommandFailed, FailTask, SensorTimeout))
     _tell(f"{told['type']}: {told['message']}\n" if is_said else told["traceback"])
     return frame
@@ -107,6 +109,7 @@ def _tell(text: str) -> None:
 def _run_leg(context: Context, masker: Masker) -> dict[str, Any]:
     resolver = Resolver(context)
     operator, mapped_fields, mapped_names = instantiate(context.task, resolver)
+    context.mapped = mapped_fields | mapped_names
     context.task = context.ti.task = operator
     context.renderer = Renderer(context.loaded, context, resolver.resolve)
     rendered = render_fields(operator, context.renderer, mapped_fields, mapped_names)
@@ -197,13 +200,23 @@ def _asset_event(event: Any) -> dict[str, Any]:
 
 
 def _label(context: Context) -> str | None:
-    """The name of a mapped instance: what the task set, or its template rendered."""
+    """The name of a mapped instance: what the task set, or its template rendered, which knows the mapped arguments."""
     template = context["map_index_template"]
     if context.ti.map_index < 0 or context.renderer is None:
         return None
     if context.ti.rendered_map_index:
-        return str(context.ti.rendered_map_index)
-    return str(context.renderer.text(template))[:250] if template else None
+        return str(context.ti.rendered_map_index)[:250]
+    if not template:
+        return None
+    given = {**vars(context.task), **getattr(context.task, "op_kwargs", {})}
+    for name in context.mapped:
+        if name not in context and name in given:
+            context[name] = given[name]
+    try:
+        return str(context.renderer.text(template))[:250]
+    except Exception as error:  # the work is done: a bad name for it must not undo that
+        _tell(f"map_index_template: {error}\n")
+        return None
 
 
 def _defer_frame(deferred: DeferTask, launch: Mapping[str, Any], context: Context | None) -> dict[str, Any]:

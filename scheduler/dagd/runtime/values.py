@@ -93,7 +93,7 @@ def read_entry(entry: dict[str, Any], folder: str) -> Any:
         return LazySequence(entries, folder)
     if entry["kind"] == "file":
         return _read({"file": entry["path"]}, folder)
-    return MISSING if entry.get("text") is None else _read(entry["text"], folder)
+    return MISSING if entry.get("text") is None else _read(entry["text"], folder)  # of the kind "missing" too
 
 
 class Values:
@@ -108,6 +108,10 @@ class Values:
         """A value that the launch carries; asked for when it does not. MISSING when there is none."""
         return self.pull(self._launch["dag_id"], None, task_id, key, None)
 
+    def is_denied(self, task_id: str, key: str) -> bool:
+        """Whether the launch says that a task succeeded and left nothing under the key."""
+        return ((self._launch.get("xcom") or {}).get(f"{task_id}|{key}") or {}).get("kind") == "missing"
+
     def pull(self, dag_id: str, run_id: str | None, task_id: str, key: str, map_index: int | None) -> Any:
         """One value of a task: a LazySequence for a mapped one without `map_index`. MISSING when there is none."""
         own_run = dag_id == self._launch["dag_id"] and run_id in {None, self._launch["run"]["run_id"]}
@@ -115,6 +119,8 @@ class Values:
         if asked in self._read:
             return self._read[asked]
         carried = (self._launch.get("xcom") or {}).get(f"{task_id}|{key}") if own_run else None
+        if carried is not None and carried.get("index", map_index) != map_index:
+            carried = None  # it is the value of this try's own index
         if carried is not None:
             found = read_entry(carried, self._folder)
         else:

@@ -244,15 +244,16 @@ def worst_states(connection: Connection, run_id: int) -> dict[int, int]:
     return worst
 
 
-def xcom_values(connection: Connection, run_id: int, task_no: int, key: str) -> list[Row[Any]]:
-    """(map_index, body, file, length) of a task's values under `key`, by map_index."""
-    return list(
-        connection.execute(
-            select(xcom.c.map_index, xcom.c.body, xcom.c.file, xcom.c.length)
-            .where(xcom.c.run_id == run_id, xcom.c.task_no == task_no, xcom.c.key == key)
-            .order_by(xcom.c.map_index)
-        )
+def xcom_values(
+    connection: Connection, run_id: int, task_no: int, key: str, index: int | None = None
+) -> list[Row[Any]]:
+    """(map_index, body, file, length) of a task's values under `key`, by map_index; of one index alone when given."""
+    statement = (
+        select(xcom.c.map_index, xcom.c.body, xcom.c.file, xcom.c.length)
+        .where(xcom.c.run_id == run_id, xcom.c.task_no == task_no, xcom.c.key == key)
+        .order_by(xcom.c.map_index)
     )
+    return list(connection.execute(statement if index is None else statement.where(xcom.c.map_index == index)))
 
 
 def failed_in_row(connection: Connection, dag_id: int, most: int, since: int) -> int:
