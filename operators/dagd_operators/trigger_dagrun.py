@@ -15,7 +15,8 @@ from dagd.model.errors import Refused
 class TriggerDagRunOperator(BaseOperator):
     """Asks for a run of `trigger_dag_id`. A retry finds the run that the try before made, so there is but one.
 
-    The value is the run id. `wait_for_completion` holds no worker slot.
+    The value is the run id. `wait_for_completion` holds no worker slot. `reset_dag_run` clears the run of that id, or
+    of an earlier try, when there is one.
     """
 
     template_fields: Sequence[str] = ("trigger_dag_id", "trigger_run_id", "logical_date", "conf")
@@ -40,7 +41,8 @@ class TriggerDagRunOperator(BaseOperator):
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
-        del reset_dag_run, fail_when_dag_is_paused, deferrable
+        del deferrable  # waiting never holds a slot
+        self.reset_dag_run, self.fail_when_dag_is_paused = reset_dag_run, fail_when_dag_is_paused
         self.trigger_dag_id, self.trigger_run_id, self.conf = trigger_dag_id, trigger_run_id, conf
         self.logical_date = logical_date
         self.wait_for_completion, self.poke_interval = wait_for_completion, timedelta(seconds=poke_interval)
@@ -67,6 +69,8 @@ class TriggerDagRunOperator(BaseOperator):
             "run_id": self.trigger_run_id,
             "conf": self.conf or {},
             "logical_date": None if at is None else exact_micros(at),
+            "reset": self.reset_dag_run,
+            "refuse_paused": self.fail_when_dag_is_paused,
         }
         try:
             made = context.channel.request("trigger", args)

@@ -40,6 +40,11 @@ def test_a_full_pool_names_the_pool_and_who_uses_it(world: World) -> None:
     assert answer["state"] == "scheduled"
     told = "pool etl is full: 1 of 1 slots used by sales/m-3/load"
     assert answer["reasons"][0] == {"code": "WHY-POOL", "message": told, "blocking": True}
+    rows = {row["task_id"]: row for row in world.json("runs", "show", "sales/m-4")["tasks"]}
+    assert rows["load"]["reason"] == told
+    assert "waits for load" in rows["report"]["reason"]
+    ended_rows = {row["task_id"]: row for row in world.json("runs", "show", "sales/m-2")["tasks"]}
+    assert "upstream load ✗ failed after 2 tries" in ended_rows["report"]["reason"]
 
 
 def test_an_asset_consumer_says_what_it_waits_for(world: World) -> None:

@@ -84,6 +84,15 @@ def test_values_expansions_and_lengths(connection: Connection) -> None:
     assert facts.xcom_values(connection, 1, 3, "k") == []
 
 
+def test_an_earlier_run_may_have_the_value(connection: Connection) -> None:
+    number, version = make.store_dag(connection, make.spec())
+    write(connection, new_runs=[make.run(number, version, run, due_at=NOW + run) for run in (1, 2, 3)])
+    write(connection, xcoms=[XComRow((run, 2, -1), "k", "1", None, None, 1) for run in (1, 3)])
+    found = {run: facts.last_run_with_value(connection, number, run, 2, "k") for run in (1, 2, 3)}
+    assert found == {1: None, 2: 1, 3: 1}
+    assert facts.last_run_with_value(connection, number, 3, 2, "j") is None
+
+
 def test_requests_wait_for_the_owner_of_their_dags_shard_in_order(connection: Connection) -> None:
     number, _ = make.store_dag(connection, make.spec())
     other, _ = make.store_dag(connection, make.spec("other"))

@@ -209,6 +209,9 @@ def test_values_of_this_run_and_of_others(database: Database, sealer: Sealer) ->
     assert ask(database, sealer, "xcom", task_id="z", dag_id="other", run_id="m-9") == [[-1, None, "abc"]]
     assert ask(database, sealer, "xcom", task_id="b", run_id="m-2") == []
     assert ask(database, sealer, "xcom", task_id="b", dag_id="nobody", run_id="x") == []
+    later = {"task_id": "b", "prior": True}
+    assert requests.read_for_task(database, sealer, "xcom", later, (2, 1, -1)) == (mine, [])
+    assert requests.read_for_task(database, sealer, "xcom", later | {"key": "other"}, (2, 1, -1)) == ([], [])
     assert requests.read_for_task(database, sealer, "xcom", {"task_id": "b"}, (55, 1, -1)) == ([], [])
 
 
@@ -288,6 +291,30 @@ def test_s1_a_retried_task_finds_the_run_that_it_triggered(database: Database, s
     assert [row.request_key for row in runs(database)].count("t:1/1/-1") == 1
     with pytest.raises(NotFound):
         requests.write_for_task(database, "trigger", {"dag_id": "nobody"}, PLACE)
+
+
+def test_a_trigger_may_reset_the_run_that_is_there(database: Database, sales: int) -> None:
+    asked = {"dag_id": "sales", "run_id": "mine", "reset": True}
+    first = requests.write_for_task(database, "trigger", asked, PLACE)
+    again = requests.write_for_task(database, "trigger", asked, (8, 1, -1))
+    assert (first["created"], again) == (True, {**first, "created": False})
+    with database.read() as connection:
+        rows = [row for row in reads.audit_rows(connection) if row.action == "clear"]
+    assert [row.subject for row in rows] == ["sales/mine"]
+    with pytest.raises(Refused, match="another conf"):
+        requests.write_for_task(database, "trigger", {**asked, "conf": {"n": 2}}, PLACE)
+
+
+def test_a_trigger_may_refuse_a_paused_dag(database: Database, sales: int) -> None:
+    with database.write() as connection:
+        catalog.set_paused(connection, sales, "sales", True, "ann")
+    with pytest.raises(Refused, match="is paused"):
+        requests.write_for_task(database, "trigger", {"dag_id": "sales", "refuse_paused": True}, PLACE)
+    assert requests.write_for_task(database, "trigger", {"dag_id": "sales"}, PLACE)["created"]
+
+
+def test_the_events_of_an_inlet_come_with_their_sources(database: Database, sealer: Sealer) -> None:
+    assert ask(database, sealer, "asset_events", asset="nobody") == []
 
 
 def test_a_task_sets_and_deletes_variables(database: Database, sealer: Sealer) -> None:

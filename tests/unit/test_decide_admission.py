@@ -64,6 +64,18 @@ def test_a_request_for_several_slots_that_was_passed_over_for_five_seconds_is_se
     assert live(driver) == ["b"]
 
 
+def test_a_request_for_several_slots_is_served_after_a_bounded_number_of_finishes_however_fast_they_come() -> None:
+    tasks = {name: {"pool": "p"} for name in ["s0", "s1", "s2"]} | {"big": {"pool": "p", "pool_slots": 3}}
+    tasks |= {f"s{at}": {"pool": "p"} for at in range(3, 200)}
+    driver = Driver(dag(tasks=tasks, max_active_tasks=300), pools={"p": 3})
+    driver.trigger()
+    finishes = 0
+    while "big" not in [driver.where(token)[0] for token in driver.live]:
+        driver.turn(results=[driver.result(next(iter(driver.live)))])
+        finishes += 1
+    assert finishes <= 45
+
+
 def test_a_shrunk_pool_drains_and_what_no_longer_fits_blocks_nobody() -> None:
     tasks = {
         "a": {"pool": "p", "pool_slots": 3},

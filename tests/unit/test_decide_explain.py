@@ -113,6 +113,14 @@ def test_a_ready_task_names_the_limit_that_holds_it(
         assert first(answer)[1].endswith("by d/m-1/a")
 
 
+def test_a_task_without_a_worker_slot_says_so_and_names_what_comes_first() -> None:
+    driver = begun({"a": {"priority": 3}, "b": {"priority": 2}, "c": ""}, capacity=1)
+    answer = why(driver, "c", workers=1, busy=1)
+    assert [one.code for one in answer.reasons] == ["WHY-WORKERS", "WHY-PRIORITY"]
+    assert "m-1/b (priority 2)" in answer.reasons[1].message
+    assert [one.code for one in why(driver, "b", workers=1, busy=1).reasons] == ["WHY-WORKERS"]
+
+
 def test_a_task_at_its_own_limit_says_so() -> None:
     driver = begun({"m": {"expand": expand(items(3)), "max_active_tis_per_dagrun": 1}})
     assert first(why(driver, "m", 1))[0] == "WHY-TASK-LIMIT"

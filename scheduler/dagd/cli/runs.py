@@ -15,14 +15,18 @@ from dagd.cli.output import Column, Output, with_output
 from dagd.cli.runs_shown import print_run
 from dagd.cli.shapes import run_json
 from dagd.cli.waiting import follow, is_good
+from dagd.cli.why import worker_slots
 from dagd.cli.zones import read_age
+from dagd.engine import explain
 from dagd.engine.loader import Graphs
 from dagd.model.errors import NotFound
-from dagd.model.states import RunKind, RunState
+from dagd.model.states import Reason, RunKind, RunState
 from dagd.store import reads, reads_runs
 
 Row = dict[str, Any]
 TABLE_ROWS = 50
+WAITS = {"none", "scheduled", "queued", "up_for_retry", "deferred"}
+LEFT = {"skipped", "upstream_failed"}
 PAGE = 500
 LIST = [
     Column("dag_id", "dag"), Column("run_id", "run"), Column("kind", "kind"), Column("state", "state", "state"),
@@ -104,8 +108,25 @@ def read_run(connection: Any, text: str) -> tuple[Row, Any]:
 def full_run(connection: Any, dag: Any, run: Any, graphs: Graphs | None = None) -> Row:
     """The JSON of `runs show` for a run's row."""
     shown = _shaped(connection, [run])[0]
-    shown["tasks"] = instances.task_rows(instances.load(connection, graphs or Graphs(), dag, run))
+    known = graphs or Graphs()
+    shown["tasks"] = instances.task_rows(instances.load(connection, known, dag, run))
+    _say_why(connection, known, dag, run, shown["tasks"])
     return shown
+
+
+def _say_why(connection: Any, graphs: Graphs, dag: Any, run: Any, tasks: list[Row]) -> None:
+    """Give each instance that waits or did not run its reason, in the words of `dagd why`."""
+    told = [
+        row for row in tasks if row["state"] in WAITS or (row["state"] in LEFT and row["reason"] == Reason.UPSTREAM)
+    ]
+    if not told:
+        return
+    case, _ = explain.load_case(connection, graphs, dag.name)
+    case.workers = worker_slots()
+    explain.take_run(connection, graphs, case, run)
+    for row in told:
+        index = row["map_index"]
+        row["reason"] = explain.reason_of(case, row["task_id"], None if index is None or index < 0 else index)
 
 
 @click.command()

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import click
 
+from dagd.agent import launch
 from dagd.cli import refs
+from dagd.cli.context import settings
 from dagd.cli.opening import opened
 from dagd.cli.output import Output, with_output
 from dagd.engine.explain import why as explain
 from dagd.engine.loader import Graphs
+
+
+def worker_slots() -> int | None:
+    """How many tries the agent of this home runs at once, or None when there is none that says so."""
+    found = (launch.read_description(settings().home) or {}).get("slots")
+    return found if isinstance(found, int) else None
 
 
 @click.command()
@@ -22,7 +30,7 @@ def why(out: Output, place: str) -> None:
         if ref.run is not None:
             run = refs.find_run(connection, dag, ref.run)
             ref = refs.Ref(ref.dag, run.run_id, ref.task, ref.index)
-        shown = explain(connection, Graphs(), str(ref))
+        shown = explain(connection, Graphs(), str(ref), worker_slots())
     if out.is_machine:
         out.record(shown, name="subject")
         return

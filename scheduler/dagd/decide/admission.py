@@ -20,6 +20,7 @@ from dagd.model.times import SECOND
 PATIENCE_US = 5 * SECOND
 QUICK_US = 3_000
 PREFETCH = 16
+MOST_PASSED = 32  # starts of smaller requests before a larger one's slots are kept free, however fast they come
 LOOK_AHEAD = 64  # how many requests for more slots than are free may be passed over for a smaller one behind them
 STARTABLE = frozenset({READY, RESUMING})
 
@@ -102,8 +103,10 @@ def _drain_bucket(turn: Turn, pool: Pool, key: tuple[int, int]) -> bool:
             has_room = False
         elif taken == "passed over":
             passed_over[dag_id] = queue
-        elif queue:
-            bucket[dag_id] = queue  # to the end of the rotation
+        else:
+            pool.passed += taken == "taken" and bool(passed_over)
+            if queue:
+                bucket[dag_id] = queue  # to the end of the rotation
     bucket.update(passed_over)
     if not bucket:
         del pool.buckets[key]
@@ -168,7 +171,7 @@ def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str
             continue
         if task.spec.pool_slots > pool.free:
             pool.wanted = max(pool.wanted, task.spec.pool_slots - pool.free)
-            if turn.now - item.since > PATIENCE_US:
+            if turn.now - item.since > PATIENCE_US or pool.passed >= MOST_PASSED:
                 queue.appendleft(item)
                 outcome = "keep free"  # what is free now is for this one alone
                 break
@@ -179,6 +182,7 @@ def _take_one(turn: Turn, pool: Pool, dag: DagState, queue: deque[Ready]) -> str
         if item.pos + 1 < item.end:
             queue.appendleft(item._replace(pos=item.pos + 1))
         start_try(turn, pool, dag, run, task, item.pos)
+        pool.passed = pool.passed + 1 if skipped else 0 if task.spec.pool_slots > 1 else pool.passed
         outcome = "taken"
         break
     queue.extendleft(reversed(skipped))

@@ -54,6 +54,8 @@ class Case:
     pool_users: dict[str, list[str]] = field(default_factory=dict)
     missing_pools: set[str] = field(default_factory=set)
     has_scheduler: bool = True
+    workers: int | None = None  # slots of the agent, where it is known
+    busy: int = 0  # live tries of every DAG
     file_error: str | None = None
 
     @property

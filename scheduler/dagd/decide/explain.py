@@ -233,6 +233,25 @@ def place_blockers(case: Case, task: TaskState) -> list[Because]:
         wants = f", it needs {spec.pool_slots}" if spec.pool_slots > 1 else ""
         told = f"pool {pool.name} is full: {pool.used} of {pool.slots} slots used{wants}"
         found.append(Because("WHY-POOL", f"{told} by {names(users)}" if users else told))
+    if case.workers is not None and case.busy >= case.workers:
+        told = f"no worker slot is free: {case.busy} tries have a place, the agent has {case.workers} slots"
+        found.append(Because("WHY-WORKERS", told))
+    ahead = _ahead(case, task) if any(one.code in ("WHY-POOL", "WHY-WORKERS", "WHY-DAG-LIMIT") for one in found) else []
+    if ahead:
+        found.append(Because("WHY-PRIORITY", f"what has a higher priority comes first: {names(ahead)}"))
+    return found
+
+
+def _ahead(case: Case, task: TaskState) -> list[str]:
+    """The tasks of the DAG that are ready, want a place of the same pool, and come first by rank or priority."""
+    run, found = case.run, []
+    assert run is not None
+    mine = (run.rank, -task.spec.priority)
+    for other in case.state.runs.values():
+        for one in other.tasks if other.dag == case.dag.id else ():
+            is_before = one.spec.pool == task.spec.pool and (other.rank, -one.spec.priority) < mine
+            if is_before and one.count(READY, RESUMING):
+                found.append(f"{other.run_id}/{one.spec.task_id} (priority {one.spec.priority})")
     return found
 
 

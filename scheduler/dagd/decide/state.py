@@ -290,6 +290,7 @@ class Pool:
     parked: dict[tuple[int, int], dict[int, deque[Ready]]] = field(default_factory=dict)
     aside: list[Ready] = field(default_factory=list)
     wanted: int = 0
+    passed: int = 0  # starts that went past a larger request since the last one that was served
 
     @property
     def free(self) -> int:

@@ -22,11 +22,15 @@ from dagd.store.database import Connection, Row
 LEASE_US = 10_000_000
 
 
-def why(connection: Connection, graphs: Graphs, reference: str) -> dict[str, Any]:
-    """The JSON of `dagd why` for DAG, DAG/RUN, DAG/RUN/TASK or DAG/RUN/TASK/MAP. Raises NotFound."""
+def why(connection: Connection, graphs: Graphs, reference: str, workers: int | None = None) -> dict[str, Any]:
+    """The JSON of `dagd why` for DAG, DAG/RUN, DAG/RUN/TASK or DAG/RUN/TASK/MAP; `workers` are the agent's slots.
+
+    Raises NotFound.
+    """
     parts: list[str | None] = [*reference.split("/")]
     dag_name, run_name, task_id, index = parts + [None] * (4 - len(parts))
     case, row = load_case(connection, graphs, str(dag_name))
+    case.workers = workers
     if run_name is None:
         return shown(reference, why_dag(case))
     stored = reads_runs.by_name(connection, row.id, run_name)
@@ -78,6 +82,7 @@ def load_case(connection: Connection, graphs: Graphs, dag_name: str) -> tuple[Ca
 def _take_places(connection: Connection, graphs: Graphs, case: Case) -> None:
     """Who holds slots of the pools: the live tries of every DAG."""
     for place in reads_runs.live_places(connection):
+        case.busy += place.tries
         graph = graphs.get(connection, place.version_id)
         i = graph.by_no.get(place.task_no)
         if i is None:
@@ -108,6 +113,18 @@ def take_run(connection: Connection, graphs: Graphs, case: Case, stored: Row[Any
     for (i, pos), rows in by_instance.items():
         if pos < len(run.tasks[i].states) and not _speaks_for_others(run, i, rows):
             case.ends[(i, pos)] = _end_of(rows)
+
+
+def reason_of(case: Case, task_id: str, index: int | None) -> str:
+    """The nearest reason of an instance's state, or of the first that has not ended, in the words of `dagd why`."""
+    run = case.run
+    i = run.graph.index.get(task_id) if run is not None else None
+    if run is not None and i is not None and index is None:  # the indices that have not begun
+        task = run.tasks[i]
+        index = next((pos for pos in range(task.size or 0) if task.is_open(pos) and pos not in task.instances), None)
+        index = index if task.is_mapped else None
+    answer = _task_answer(case, task_id, index)
+    return answer.reasons[0].message if answer.reasons else ""
 
 
 def _speaks_for_others(run: RunView, i: int, rows: list[Row[Any]]) -> bool:

@@ -63,6 +63,9 @@ class LocalAnswers:
     def _previous_run(self, _args: dict[str, Any]) -> None:
         return None
 
+    def _asset_events(self, _args: dict[str, Any]) -> list[Any]:
+        return []
+
 
 def _environment(prefix: str, name: str) -> str | None:
     found = os.environ.get(f"{prefix}{name}")

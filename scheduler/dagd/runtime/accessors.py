@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagd.authoring.ambient import AMBIENT, Asker
 from dagd.authoring.store_access import Connection, Variable
-from dagd.model.errors import NotFound
+from dagd.model.errors import NotFound, WrongArgument
 from dagd.model.times import from_micros
 from dagd.runtime.values import MISSING, RETURN_KEY, Outbox, Values
 
@@ -125,12 +125,14 @@ class TaskInstanceView:
         run_id: str | None = None,
     ) -> Any:
         """One value for one task, a list for several; every returned value of a mapped task. Missing: `default`."""
-        del include_prior_dates, session
+        del session
+        if include_prior_dates and run_id is not None:
+            raise WrongArgument("xcom_pull takes run_id or include_prior_dates, not both")
         if task_ids is None:
             task_ids = self.task_id
         if isinstance(task_ids, str):
-            return self._pull(task_ids, dag_id, key, map_indexes, default, run_id)
-        return [self._pull(task_id, dag_id, key, map_indexes, default, run_id) for task_id in task_ids]
+            return self._pull(task_ids, dag_id, key, map_indexes, default, run_id, include_prior_dates)
+        return [self._pull(one, dag_id, key, map_indexes, default, run_id, include_prior_dates) for one in task_ids]
 
     def _pull(
         self,
@@ -140,15 +142,16 @@ class TaskInstanceView:
         indexes: int | Iterable[int] | None,
         default: Any,
         run_id: str | None,
+        prior: bool,
     ) -> Any:
         dag = dag_id or self.dag_id
         if indexes is not None and not isinstance(indexes, int):
-            return [self._pull(task_id, dag_id, key, index, default, run_id) for index in indexes]
+            return [self._pull(task_id, dag_id, key, index, default, run_id, prior) for index in indexes]
         is_own = (dag, task_id) == (self.dag_id, self.task_id) and run_id in {None, self.run_id}
         if is_own and key in self._outbox.values and indexes in {None, self.map_index}:
             return self._outbox.values[key]
         index = indexes if indexes is not None else self._shared_index(dag, task_id)
-        found = self._values.pull(dag, run_id, task_id, key, index)
+        found = self._values.pull(dag, run_id, task_id, key, index, prior=prior)
         return default if found is MISSING else found
 
     def _shared_index(self, dag_id: str, task_id: str) -> int | None:
@@ -228,6 +231,38 @@ class EventsByAsset(Mapping[str, list[dict[str, Any]]]):
         return len(self._events)
 
 
+class InletEvents:
+    """`inlet_events[asset]`: its last events, the oldest first, with `extra` and what else is known of each."""
+
+    def __init__(self, keys: Iterable[str], channel: Asker) -> None:
+        self._keys, self._channel = list(keys), channel
+
+    def __getitem__(self, asset: Any) -> list[InletEvent]:
+        key = getattr(asset, "key", asset)
+        if key not in self._keys:
+            raise NotFound(f"{key!r} is no inlet of this task", remedy="Name it in inlets=.")
+        return [InletEvent(event) for event in self._channel.request("asset_events", {"asset": key})]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+class InletEvent:
+    """One event of an asset that the task reads."""
+
+    def __init__(self, event: Mapping[str, Any]) -> None:
+        said = event.get("metadata")
+        self.asset: str = event["asset"]
+        self.extra: dict[str, Any] = json.loads(said) if isinstance(said, str) else dict(said or {})
+        self.timestamp = moment(event.get("ts"))
+        self.data_version, self.partition = event.get("data_version"), event.get("partition")
+        self.source_dag_id, self.source_run_id = event.get("dag_id"), event.get("run_id")
+        self.source_task_id, self.source_map_index = event.get("task_id"), event.get("map_index")
+
+
 class OutletEvent:
     """What the task says of one asset that it made."""
 
@@ -256,5 +291,6 @@ class OutletEvents:
 
 
 __all__ = [
-    "VAR", "ConnectionAccessor", "DagRunView", "EventsByAsset", "OutletEvents", "TaskInstanceView", "moment",
+    "VAR", "ConnectionAccessor", "DagRunView", "EventsByAsset", "InletEvents", "OutletEvents", "TaskInstanceView",
+    "moment",
 ]  # fmt: skip

@@ -58,9 +58,10 @@ def run_callback(loaded: LoadedDag, launch: dict[str, Any], channel: Asker) -> d
 
 def _functions(owner: Any, event: str, told: dict[str, Any]) -> list[Callable[..., Any]]:
     if event in {"deadline", "sla", "sla_miss"}:
-        found = [one.callback for one in owner.deadline or () if one.callback is not None]
+        # The place of a deadline is that among the compiled ones: `sla` is the first of them.
+        found = [*([None] if owner.sla else []), *(one.callback for one in owner.deadline or ())]
         position = told.get("index")
-        return found if position is None else found[position : position + 1]
+        return [one for one in (found if position is None else found[position : position + 1]) if one is not None]
     if not hasattr(owner, f"on_{event}_callback"):
         raise NotFound(f"there is no callback for the event {event!r}")
     return list(getattr(owner, f"on_{event}_callback") or ())

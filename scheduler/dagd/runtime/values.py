@@ -112,10 +112,13 @@ class Values:
         """Whether the launch says that a task succeeded and left nothing under the key."""
         return ((self._launch.get("xcom") or {}).get(f"{task_id}|{key}") or {}).get("kind") == "missing"
 
-    def pull(self, dag_id: str, run_id: str | None, task_id: str, key: str, map_index: int | None) -> Any:
-        """One value of a task: a LazySequence for a mapped one without `map_index`. MISSING when there is none."""
+    def pull(
+        self, dag_id: str, run_id: str | None, task_id: str, key: str, map_index: int | None, *, prior: bool = False
+    ) -> Any:
+        """One value of a task: a LazySequence for a mapped one without `map_index`. MISSING when there is none; with
+        `prior` the last earlier run that has one is asked."""
         own_run = dag_id == self._launch["dag_id"] and run_id in {None, self._launch["run"]["run_id"]}
-        asked = (dag_id, run_id, task_id, key, map_index)
+        asked = (dag_id, run_id, task_id, key, map_index, prior)
         if asked in self._read:
             return self._read[asked]
         carried = (self._launch.get("xcom") or {}).get(f"{task_id}|{key}") if own_run else None
@@ -125,7 +128,7 @@ class Values:
             found = read_entry(carried, self._folder)
         else:
             args = {"dag_id": dag_id, "run_id": run_id or self._launch["run"]["run_id"], "task_id": task_id, "key": key}
-            found = read_rows(self._channel.request("xcom", args), self._folder)
+            found = read_rows(self._channel.request("xcom", {**args, "prior": True} if prior else args), self._folder)
         if isinstance(found, LazySequence) and map_index is not None:
             found = found.at_index(map_index)
         self._read[asked] = found

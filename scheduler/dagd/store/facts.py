@@ -256,6 +256,20 @@ def xcom_values(
     return list(connection.execute(statement if index is None else statement.where(xcom.c.map_index == index)))
 
 
+def last_run_with_value(connection: Connection, dag_id: int, run_id: int, task_no: int, key: str) -> int | None:
+    """The last run of a DAG before `run_id`, by due instant, in which the task left a value under `key`."""
+    due = select(dag_run.c.due_at).where(dag_run.c.id == run_id).scalar_subquery()
+    earlier = or_(dag_run.c.due_at < due, and_(dag_run.c.due_at == due, dag_run.c.id < run_id))
+    statement = (
+        select(dag_run.c.id)
+        .join(xcom, and_(xcom.c.run_id == dag_run.c.id, xcom.c.task_no == task_no, xcom.c.key == key))
+        .where(dag_run.c.dag_id == dag_id, earlier)
+        .order_by(dag_run.c.due_at.desc(), dag_run.c.id.desc())
+        .limit(1)
+    )
+    return connection.execute(statement).scalar()
+
+
 def failed_in_row(connection: Connection, dag_id: int, most: int, since: int) -> int:
     """How many of the DAG's last `most` ended runs failed, counted back from the last; cancelled ones do not count."""
     statement = (

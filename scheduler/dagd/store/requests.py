@@ -20,9 +20,9 @@ from dagd.model.plans import NewRun
 from dagd.model.specs import DagSpec, canonical, spec_from_json
 from dagd.model.states import AttemptState, RunKind, RunState
 from dagd.model.times import iso
-from dagd.store import dialects, facts, transitions
+from dagd.store import dialects, facts, reads_assets, transitions
 from dagd.store.database import Database
-from dagd.store.schema import attempt, audit, dag, dag_run, dag_version, task, variable
+from dagd.store.schema import asset, attempt, audit, dag, dag_run, dag_version, task, variable
 from dagd.store.schema import connection as connection_table
 from dagd.store.secrets import Sealer
 
@@ -30,6 +30,7 @@ DatabaseProblem = DBAPIError
 PREFIXES = ("scheduled__", "backfill__", "asset__", "plan__")
 ID = re.compile(r"[A-Za-z0-9_.~:+-]{1,250}")
 LONGEST_KEY = 250
+MOST_EVENTS = 1000
 LETTERS = string.ascii_lowercase + string.digits
 
 
@@ -165,6 +166,8 @@ def read_for_task(
             return _previous_run(connection, args), []
         if kind == "run_state":
             return _run_state(connection, args, place), []
+        if kind == "asset_events":
+            return _asset_events(connection, args["asset"]), []
     raise DagdError(f"unknown request {kind!r}")
 
 
@@ -199,8 +202,26 @@ def _xcom(connection: Connection, args: dict[str, Any], place: tuple[int, int, i
     ).scalar()
     if number is None:
         return []
-    rows = facts.xcom_values(connection, run, number, args.get("key") or "return_value")
+    key = args.get("key") or "return_value"
+    rows = facts.xcom_values(connection, run, number, key)
+    if not rows and args.get("prior"):
+        before = facts.last_run_with_value(connection, dag_id, place[0], number, key)
+        rows = [] if before is None else facts.xcom_values(connection, before, number, key)
     return [[row.map_index, row.body, row.file] for row in rows]
+
+
+def _asset_events(connection: Connection, key: str) -> list[dict[str, Any]]:
+    """The last events of an asset, the oldest of them first."""
+    number = connection.execute(select(asset.c.id).where(asset.c.key == key)).scalar()
+    rows = [] if number is None else reads_assets.events(connection, number, MOST_EVENTS)
+    return [
+        {
+            "asset": key, "ts": row.ts, "metadata": row.metadata, "data_version": row.data_version,
+            "partition": row.partition_key or None, "dag_id": row.dag_name, "run_id": row.run_name,
+            "task_id": row.task_id, "map_index": row.map_index,
+        }
+        for row in reversed(rows)
+    ]  # fmt: skip
 
 
 def _previous_run(connection: Connection, args: dict[str, Any]) -> dict[str, Any] | None:
@@ -256,7 +277,10 @@ def write_for_task(database: Database, kind: str, args: dict[str, Any], place: t
     with database.write() as connection:
         if kind == "trigger":
             key = args.get("key") or f"t:{place[0]}/{place[1]}/{place[2]}"
-            made = trigger_run(
+            if args.get("refuse_paused"):
+                _refuse_paused(connection, args["dag_id"])
+            again = _reset_run(connection, args, key) if args.get("reset") else None
+            made = again or trigger_run(
                 connection, args["dag_id"], conf=args.get("conf"), run_id=args.get("run_id"), key=key,
                 logical_at=args.get("logical_date"), actor="task",
             )  # fmt: skip
@@ -268,6 +292,27 @@ def write_for_task(database: Database, kind: str, args: dict[str, Any], place: t
             connection.execute(delete(variable).where(variable.c.key == args["key"]))
         write_audit(connection, "task", kind, args["key"])
     return None
+
+
+def _refuse_paused(connection: Connection, name: str) -> None:
+    if connection.execute(select(dag.c.paused).where(dag.c.name == name)).scalar():
+        raise Refused(f"DAG {name!r} is paused", remedy=f"dagd dags unpause {name}")
+
+
+def _reset_run(connection: Connection, args: dict[str, Any], key: str) -> Triggered | None:
+    """The run that a trigger finds, asked to be cleared whole, or None when there is none. Raises Refused for another
+    conf: a run keeps the one that it was made with."""
+    row, _ = current_spec(connection, args["dag_id"])
+    same = or_(dag_run.c.run_id == args.get("run_id"), dag_run.c.request_key == key)
+    found = connection.execute(select(dag_run).where(dag_run.c.dag_id == row.id, same)).first()
+    if found is None:
+        return None
+    if json.loads(found.conf) != (args.get("conf") or {}):
+        raise Refused(f"run {found.run_id!r} has another conf, which a reset keeps", remedy="Use a new trigger_run_id.")
+    text = connection.execute(select(dag_version.c.spec).where(dag_version.c.id == found.version_id)).scalar_one()
+    payload = {"instances": [[one.task_id, None] for one in spec_from_json(text).tasks]}
+    put_command(connection, "clear", row.id, found.id, payload, subject=f"{row.name}/{found.run_id}", actor="task")
+    return Triggered(found.id, found.run_id, False)
 
 
 def user_name() -> str:
