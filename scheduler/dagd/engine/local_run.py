@@ -138,7 +138,7 @@ class LocalRun:
             frame["branch"] = [one for one in frame["branch"] if self._has(one)]  # others were not selected
         is_poke = ended["outcome"] == "defer" and ended["frame"].get("until") is None
         self.idle_pokes = self.idle_pokes + 1 if is_poke else 0
-        if why == Reason.DAGRUN_TIMEOUT and ended["reason"] == why:
+        if why == Reason.DAGRUN_TIMEOUT and ended.get("reason") == why:
             self._turn(Inputs())  # the run's own timer stops the try, whose end then counts as stopped
         self._turn(Inputs(results=[result]))
         if ended["outcome"] not in ("succeed", "defer") and ended.get("error"):
