@@ -109,7 +109,17 @@ def test_triggering_asks_once_and_returns_the_run(tmp_path):
     frame = one(tmp_path, "TriggerDagRunOperator(task_id='a', trigger_dag_id='other', conf={'k': '{{ ds }}'})", answers)
     assert value_of(frame) == '"m-9"'
     assert answers.asked == [
-        ("trigger", {"dag_id": "other", "run_id": None, "conf": {"k": "2024-01-01"}, "logical_date": None})
+        (
+            "trigger",
+            {
+                "dag_id": "other",
+                "run_id": None,
+                "conf": {"k": "2024-01-01"},
+                "logical_date": None,
+                "reset": False,
+                "refuse_paused": False,
+            },
+        )
     ]
 
 
