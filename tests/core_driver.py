@@ -35,6 +35,7 @@ from dagd.timetables.base import Slot, Timetable
 
 T0 = 1_800_000_000 * SECOND
 A = AttemptState
+WAIT_KEYS = ("until", "poke_every_us", "trigger", "timeout_us", "state")
 NEUTRAL = {"reason": None, "error": None, "exit_code": None, "signal": None, "pid": 7}
 
 
@@ -126,7 +127,13 @@ class Rows:
         for start in plan.starts:
             self._move(start, "start", started_at=start.started_at)
         for wait in plan.deferrals:
-            self._move(wait, "defer", resume_at=wait.resume_at, leg_state=wait.state, started_at=wait.started_at)
+            told = {"resume_at": wait.resume_at, "waits_for": wait.trigger, "gives_up_at": wait.gives_up_at}
+            self._move(wait, "defer", leg_state=wait.state, started_at=wait.started_at, **told)
+        for fired in plan.firings:
+            row = self.attempts[(*fired.key, fired.try_no)]
+            if (row.token, row.state) != (fired.token, A.DEFERRED):
+                raise Illegal(f"{fired} does not wait")
+            row.resume_at, row.leg_state, row.waits_for, row.gives_up_at = fired.at, fired.state, None, None
         for end in plan.ends:
             self._end(end)
         for one in plan.settles:
@@ -252,6 +259,8 @@ class Rows:
             "stop_requested": None,
             "superseded_by": None,
             "resume_at": None,
+            "waits_for": None,
+            "gives_up_at": None,
             "leg_state": None,
             "queued_at": None,
         }
@@ -397,7 +406,7 @@ class Driver:
         """A result frame; `value=n` is a returned list of n items. The launch is no longer live."""
         self.live.pop(token, None)
         frame = dict(more.pop("frame", {}))
-        for key in ("branch", "short_circuit", "until", "poke_every_us", "retry", "no_retry", "soft_fail"):
+        for key in (*WAIT_KEYS, "branch", "short_circuit", "retry", "no_retry", "soft_fail"):
             if key in more:
                 frame[key] = more.pop(key)
         if "value" in more:

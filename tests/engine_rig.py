@@ -449,6 +449,8 @@ def needed_timers(state: State) -> list[tuple[int, str, tuple[Any, ...]]]:
                     continue  # an index of before a clear
                 if task.states[pos] == RETRYING and one.next_try_at is not None:
                     found.append((one.next_try_at, "retry", (run.id, task.i, pos, one.try_no)))
-                elif task.states[pos] == AttemptState.DEFERRED:
+                elif task.states[pos] == AttemptState.DEFERRED and one.gives_up_at is not None:
+                    found.append((one.gives_up_at, "give_up", (run.id, task.i, pos, one.token)))
+                if task.states[pos] == AttemptState.DEFERRED and (one.resume_at is not None or one.trigger is None):
                     found.append((one.resume_at or 0, "resume", (run.id, task.i, pos, one.token)))
     return found

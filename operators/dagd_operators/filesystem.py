@@ -9,6 +9,7 @@ from typing import Any
 
 from dagd.authoring.sensor import BaseSensorOperator
 from dagd.authoring.store_access import Connection
+from dagd.model.triggers import Trigger
 
 
 class FileSensor(BaseSensorOperator):
@@ -42,9 +43,16 @@ class FileSensor(BaseSensorOperator):
     def poke(self, context: Any) -> bool:
         """Whether it is there."""
         del context
-        for found in glob.iglob(self.path, recursive=self.recursive):
-            if os.path.isfile(found):
-                return True
-            if any(files for _, _, files in os.walk(found)):
-                return True
-        return False
+        return find_file(self.path, recursive=self.recursive) is not None
+
+    def wait_trigger(self) -> Trigger:
+        """The same look without a process."""
+        return {"kind": "file", "path": os.path.abspath(self.path), "recursive": self.recursive}
+
+
+def find_file(path: str, *, recursive: bool) -> str | None:
+    """The first file that a path or glob finds, or the first folder that holds one."""
+    for found in glob.iglob(path, recursive=recursive):
+        if os.path.isfile(found) or any(files for _, _, files in os.walk(found)):
+            return found
+    return None

@@ -12,6 +12,7 @@ from dagd.authoring.operator import BaseOperator
 from dagd.authoring.sensor import BaseSensorOperator
 from dagd.authoring.store_access import Connection
 from dagd.model.errors import NotFound
+from dagd.model.triggers import Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,14 @@ class HTTPFailed(Exception):
 
 
 def send(
-    method: str, conn_id: str, endpoint: str, data: Any, headers: Mapping[str, str] | None, timeout_s: float
-) -> Response:
-    """Send one request; any status is an answer. Raises OSError when there is none."""
+    method: str, connection: str | Connection | None, endpoint: str, data: Any, headers: Mapping[str, str] | None,
+    timeout_s: float,
+) -> Response:  # fmt: skip
+    """Send one request, by a connection or its id; any status is an answer. Raises OSError when there is none."""
     from urllib.error import HTTPError
     from urllib.request import Request, urlopen
 
-    base, sent = _base(conn_id)
+    base, sent = _base(connection)
     sent.update(headers or {})
     url = endpoint if "://" in endpoint else f"{base.rstrip('/')}/{endpoint.lstrip('/')}" if base else endpoint
     if not url.startswith(("http://", "https://")):
@@ -68,16 +70,23 @@ def send(
             return Response(error.code, dict(error.headers), error.read(), url)
 
 
-def _base(conn_id: str) -> tuple[str, dict[str, str]]:
+def _base(connection: str | Connection | None) -> tuple[str, dict[str, str]]:
     """The base URL and headers of a connection; a missing `http_default` is none."""
-    if "://" in conn_id:
-        return conn_id, {}
+    if connection is None:
+        return "", {}
+    if isinstance(connection, Connection):
+        return _base_of(connection)
+    if "://" in connection:
+        return connection, {}
     try:
-        found = Connection.get(conn_id)
+        return _base_of(Connection.get(connection))
     except NotFound:
-        if conn_id != "http_default":
+        if connection != "http_default":
             raise
         return "", {}
+
+
+def _base_of(found: Connection) -> tuple[str, dict[str, str]]:
     headers = {name: str(value) for name, value in found.extra_dejson.items()}
     host = found.host or ""
     base = host if "://" in host else f"{found.schema or found.conn_type or 'http'}://{host}"
@@ -201,3 +210,13 @@ class HttpSensor(BaseSensorOperator):
                 return False
             raise HTTPFailed(f"{self.method} {answer.url} answered {answer.status_code}: {answer.text[:500]}")
         return self.response_check(answer) if self.response_check else True
+
+    def wait_trigger(self) -> Trigger | None:
+        """The same question without a process; not with a function of the user's, or a body."""
+        if self.response_check is not None or not (self.request_params is None or self.method == "GET"):
+            return None
+        return {
+            "kind": "http", "url": self.endpoint or "/", "method": self.method, "data": self.request_params,
+            "headers": dict(self.headers) if self.headers else None, "conn_id": self.http_conn_id,
+            "not_yet": [int(code) for code in self.allowed_codes], "timeout_s": self.request_timeout,
+        }  # fmt: skip

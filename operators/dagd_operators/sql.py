@@ -10,15 +10,16 @@ from dagd.authoring.operator import BaseOperator
 from dagd.authoring.sensor import BaseSensorOperator
 from dagd.authoring.store_access import Connection
 from dagd.model.errors import WrongArgument
+from dagd.model.triggers import Trigger
 
 _DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}
 
 
-def connection_url(conn_id: str) -> str:
-    """The SQLAlchemy URL of a connection, or `conn_id` itself when it is a URL."""
-    if "://" in conn_id:
-        return conn_id
-    found = Connection.get(conn_id)
+def connection_url(connection: str | Connection) -> str:
+    """The SQLAlchemy URL of a connection or of its id; a text that is a URL stays as it is."""
+    if isinstance(connection, str) and "://" in connection:
+        return connection
+    found = Connection.get(connection) if isinstance(connection, str) else connection
     scheme = _DRIVERS.get(found.conn_type, found.conn_type)
     if scheme == "sqlite":
         return f"sqlite:///{found.schema or found.host or ''}"
@@ -132,6 +133,23 @@ class SQLExecuteQueryOperator(BaseOperator):
         return [[_as_plain(value) for value in row] for row in result]
 
 
+def first_row(connection: str | Connection, sql: str, parameters: Any) -> Any:
+    """The first row of a query, None without one."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(connection_url(connection), poolclass=sqlalchemy.pool.NullPool)
+    try:
+        with engine.begin() as opened:
+            return _execute(opened, sql, parameters).fetchone()
+    finally:
+        engine.dispose()
+
+
+def is_true_cell(cell: Any) -> bool:
+    """Whether the first cell of a query ends a wait."""
+    return str(cell) not in {"0", "", "None", "False"}
+
+
 class SqlSensor(BaseSensorOperator):
     """Waits until the first cell of a query is true (0, '' and '0' are not)."""
 
@@ -149,9 +167,11 @@ class SqlSensor(BaseSensorOperator):
         failure: Callable[[Any], bool] | None = None,
         selector: Callable[[Any], Any] | None = None,
         fail_on_empty: bool = False,
+        deferrable: bool = False,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
+        del deferrable
         for name, function in (("success", success), ("failure", failure), ("selector", selector)):
             if function is not None and not callable(function):
                 raise WrongArgument(f"{name}={function!r} is no function", where=self.where)
@@ -166,7 +186,7 @@ class SqlSensor(BaseSensorOperator):
     def poke(self, context: Any) -> bool:
         """Ask once. Raises ValueError when `failure` says so, or for no row with `fail_on_empty`."""
         del context
-        row = self._first_row()
+        row = first_row(self.conn_id, self.sql, self.parameters)
         if row is None:
             if self.fail_on_empty:
                 raise ValueError("the query returned no row")
@@ -176,14 +196,10 @@ class SqlSensor(BaseSensorOperator):
             raise ValueError(f"the failure condition holds for {cell!r}")
         if self.success is not None:
             return bool(self.success(cell))
-        return str(cell) not in {"0", "", "None", "False"}
+        return is_true_cell(cell)
 
-    def _first_row(self) -> Any:
-        import sqlalchemy
-
-        engine = sqlalchemy.create_engine(connection_url(self.conn_id), poolclass=sqlalchemy.pool.NullPool)
-        try:
-            with engine.begin() as connection:
-                return _execute(connection, self.sql, self.parameters).fetchone()
-        finally:
-            engine.dispose()
+    def wait_trigger(self) -> Trigger | None:
+        """The same question without a process; not with functions of the user's, or when no row is an error."""
+        if self.depends_on_user_code() or self.fail_on_empty:
+            return None
+        return {"kind": "sql", "conn_id": self.conn_id, "sql": self.sql, "parameters": self.parameters}

@@ -23,6 +23,7 @@ _HOMES = {
     ),
     "sensor": ("BaseSensorOperator",),
     "store_access": ("Connection", "Variable", "get_current_context"),
+    "triggers": ("BaseTrigger", "DateTimeTrigger", "FileTrigger", "HttpTrigger", "SqlTrigger", "TimeDeltaTrigger"),
     "words": ("TriggerRule", "WeightRule"),
     "xcomarg": ("XComArg",),
 }  # fmt: skip
@@ -86,6 +87,12 @@ if TYPE_CHECKING:
     from dagd.authoring.store_access import Connection as Connection
     from dagd.authoring.store_access import Variable as Variable
     from dagd.authoring.store_access import get_current_context as get_current_context
+    from dagd.authoring.triggers import BaseTrigger as BaseTrigger
+    from dagd.authoring.triggers import DateTimeTrigger as DateTimeTrigger
+    from dagd.authoring.triggers import FileTrigger as FileTrigger
+    from dagd.authoring.triggers import HttpTrigger as HttpTrigger
+    from dagd.authoring.triggers import SqlTrigger as SqlTrigger
+    from dagd.authoring.triggers import TimeDeltaTrigger as TimeDeltaTrigger
     from dagd.authoring.words import TriggerRule as TriggerRule
     from dagd.authoring.words import WeightRule as WeightRule
     from dagd.authoring.xcomarg import XComArg as XComArg

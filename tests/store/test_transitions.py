@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import IntegrityError
 
-from dagd.model.plans import CommandDone, Deferral, Resume, RunMove, Settle, Start
+from dagd.model.plans import CommandDone, Deferral, Firing, Resume, RunMove, Settle, Start
 from dagd.model.states import ATTEMPT_MOVES, RUN_MOVES, AttemptState, RunState
 from dagd.store import transitions
 from dagd.store.database import Connection, Database
@@ -44,6 +44,16 @@ def attempt_move(connection: Connection, event: str, token: str = "t1") -> int:
     if event == "resume":
         return transitions.resume(connection, [Resume(KEY, 1, token, 2, "t2", make.NOW)])
     return transitions.end(connection, [make.end(event, token=token)])
+
+
+@pytest.mark.parametrize("state", AttemptState)
+def test_only_a_try_that_waits_takes_a_firing(database: Database, state: AttemptState) -> None:
+    with database.write() as connection:
+        put(connection, state)
+        moved = transitions.fire(connection, [Firing(KEY, 1, "t1", make.NOW, "{}")])
+        assert moved == (1 if state is AttemptState.DEFERRED else 0)
+        assert state_of(connection) is state
+        assert transitions.fire(connection, [Firing(KEY, 1, "old", make.NOW, "{}")]) == 0
 
 
 UPDATES = [event for event, move in ATTEMPT_MOVES.items() if move.sources]

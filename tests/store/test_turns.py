@@ -15,6 +15,7 @@ from dagd.model.plans import (
     DeadlineRow,
     Deferral,
     Expansion,
+    Firing,
     NextDue,
     OutboxRow,
     Plan,
@@ -159,6 +160,24 @@ def test_a_try_goes_from_queued_over_legs_to_its_end(connection: Connection) -> 
         A.FAILED, NOW + 1, NOW + 1, 44, "exception", "{}",
     )  # fmt: skip
     assert (row.exit_code, row.signal, row.charged, row.next_try_at, row.label) == (3, 9, 1, NOW + 99, "two")
+
+
+def test_a_firing_makes_a_wait_due_with_its_event_and_a_stale_one_changes_nothing(connection: Connection) -> None:
+    write(connection, enqueues=[make.enqueue()])
+    write(connection, deferrals=[Deferral(KEY, 1, "t1", NOW, 1, None, "{}", '{"kind":"file"}', NOW + 99)])
+    row = connection.execute(select(attempt)).one()
+    assert (row.state, row.resume_at, row.waits_for, row.gives_up_at) == (A.DEFERRED, None, '{"kind":"file"}', NOW + 99)
+    with pytest.raises(Doubt):
+        write(connection, firings=[Firing(KEY, 1, "t0", NOW + 5, '{"event":1}')])
+    write(connection, firings=[Firing(KEY, 1, "t1", NOW + 5, '{"event":1}')])
+    row = connection.execute(select(attempt)).one()
+    assert (row.state, row.resume_at, row.waits_for, row.gives_up_at) == (A.DEFERRED, NOW + 5, None, None)
+    assert row.leg_state == '{"event":1}'
+    write(connection, resumes=[Resume(KEY, 1, "t1", 2, "t1b", NOW + 6)])
+    row = connection.execute(select(attempt)).one()
+    assert (row.state, row.token, row.leg_state) == (A.QUEUED, "t1b", '{"event":1}')
+    with pytest.raises(Doubt):
+        write(connection, firings=[Firing(KEY, 1, "t1b", NOW + 7, "{}")])
 
 
 def test_a_start_and_an_end_of_one_turn_are_written_in_this_order(connection: Connection) -> None:
@@ -338,7 +357,7 @@ def test_every_part_of_a_plan_that_is_stored_is_written_by_some_statement() -> N
     """A new part of Plan without a statement (and a test here) would be acted on and forgotten."""
     written = {
         "new_runs", "next_dues", "run_moves", "verdicts", "supersedes", "ends", "deferrals", "starts", "settles",
-        "xcoms", "expansions", "enqueues", "instant_ends", "resumes", "stops", "asset_events", "consumed",
+        "firings", "xcoms", "expansions", "enqueues", "instant_ends", "resumes", "stops", "asset_events", "consumed",
         "dropped", "subscriptions", "deadlines", "commands", "outbox", "pins", "pauses", "adoptions",
         "backfill_moves", "backfills",
     }  # fmt: skip

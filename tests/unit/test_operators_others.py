@@ -46,7 +46,7 @@ def one(folder, text, answers=None, **given):
 
 def outcome(frame):
     """(outcome, until in hours after DUE or None, pause in s or None)."""
-    until, pause = frame.get("until"), frame.get("poke_every_us")
+    until, pause = frame.get("until"), frame.get("poke_every_us") or (frame.get("trigger") or {}).get("every_us")
     return frame["outcome"], None if until is None else (until - DUE) / HOUR, None if pause is None else pause / 1e6
 
 

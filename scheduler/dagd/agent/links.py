@@ -17,6 +17,7 @@ from dagd.agent.report import say
 from dagd.agent.results import Kill
 from dagd.agent.stream import Stream
 from dagd.agent.tries import Tries
+from dagd.agent.triggers import Triggers
 from dagd.agent.versions import Versions
 from dagd.model.frames import MAX_FRAME, PROTOCOL, Frame, encode_frame
 
@@ -108,9 +109,11 @@ class Links:
     """All connections. `drain` is what a scheduler's drain frame calls."""
 
     def __init__(
-        self, loop: Loop, tries: Tries, versions: Versions, journal: Journal, me: Identity, drain: Callable[[], None]
-    ) -> None:
+        self, loop: Loop, tries: Tries, versions: Versions, journal: Journal, me: Identity, triggers: Triggers,
+        drain: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._loop, self._tries, self._versions, self._journal = loop, tries, versions, journal
+        self._triggers = triggers
         self._me, self._drain = me, drain
         self._links: list[Link] = []
         self._listener: socket.socket | None = None
@@ -181,6 +184,7 @@ class Links:
             self._links.remove(link)
             self._versions.forget(link)
             self._tries.orphan(link)
+            self._triggers.forget(link)
             self._share()
 
     def _dispatch(self, link: Link, kind: str, frame: Frame) -> None:
@@ -195,8 +199,14 @@ class Links:
         elif kind == "cancel":
             for token in frame["tokens"]:
                 tries.cancel(token, Kill("cancel", frame["reason"]), float(frame["grace_us"]) / 1e6)
+        elif kind == "reply" and self._triggers.holds(frame["token"]):
+            self._triggers.reply(frame)
         elif kind == "reply":
             tries.reply(frame)
+        elif kind == "wait":
+            self._triggers.wait(link, frame["triggers"])
+        elif kind == "unwait":
+            self._triggers.end(frame["tokens"])
         elif kind == "adopt":
             self._adopt(link, frame["tokens"])
         elif kind == "hello":

@@ -25,6 +25,7 @@ from dagd.agent.logs import LogWriters
 from dagd.agent.loop import Loop
 from dagd.agent.report import say
 from dagd.agent.tries import Grade, Tries, Try
+from dagd.agent.triggers import Triggers
 from dagd.agent.versions import Versions
 from dagd.agent.warm import WarmGrade
 from dagd.agent.zygotes import Zygotes
@@ -61,7 +62,8 @@ class Agent:
         loop.spare_s = self._warm.spare_s
         self._zygotes.unsafe = lambda what: what.respawn(self._spawn)
         me = Identity(socket.gethostname(), incarnation, config.slots)
-        self._links = Links(loop, self._tries, Versions(), self._journal, me, self.drain)
+        self._triggers = Triggers(loop, self._children)
+        self._links = Links(loop, self._tries, Versions(), self._journal, me, self._triggers, self.drain)
         self._links.adopt_foreign = self._adopt_foreign
         self._idle_since = time.monotonic()
         self._stop_at: float | None = None
@@ -116,6 +118,7 @@ class Agent:
             return
         self._tries.dispatch()
         self._warm.flush()
+        self._triggers.flush()
         # What ended without a process has its result now.
         if self._journal.flush():
             self._links.flush()
@@ -140,6 +143,7 @@ class Agent:
         self._journal.flush()
         self._links.flush()
         self._zygotes.close()
+        self._triggers.close()
         self._writers.close()
         self._children.end(time.monotonic() + END_S)
         self._journal.remove_if_settled()

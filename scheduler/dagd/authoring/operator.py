@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from dagd.authoring.ambient import AMBIENT, caller_ref
 from dagd.authoring.arguments import IGNORED_TASK_ARGUMENTS, TASK_ARGUMENTS, unknown_argument
 from dagd.authoring.mapped import OperatorPartial
 from dagd.authoring.node import TaskNode
+from dagd.authoring.outcomes import DeferTask
 from dagd.model.errors import SourceRef, WrongArgument
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from dagd.authoring.groups import TaskGroup
 
 PLACES = frozenset({"task_id", "dag", "task_group"})
+RESUME = "__resume__"  # where the state of a leg keeps the method of the next one
 _VARIABLE = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
 
 
@@ -162,6 +165,26 @@ class BaseOperator(TaskNode, metaclass=OperatorMeta):
     def execute(self, context: Any) -> Any:
         """Do the work; what is returned is the task's value."""
         raise TypeError(f"{type(self).__name__} defines no execute(context)")
+
+    def defer(
+        self, *, trigger: Any, method_name: str = "execute", kwargs: dict[str, Any] | None = None,
+        timeout: timedelta | float | None = None,
+    ) -> NoReturn:  # fmt: skip
+        """Wait for a trigger without a process; then `method_name(context, event=..., **kwargs)` is called.
+
+        `execute` is called without `event`; `context["trigger_event"]` has it. Raises DeferTask.
+        """
+        if not callable(getattr(self, method_name, None)):
+            raise AttributeError(f"{type(self).__name__} has no method {method_name!r} to go on with")
+        state = {} if method_name == "execute" else {RESUME: {"method": method_name, "kwargs": dict(kwargs or {})}}
+        raise DeferTask(trigger=trigger, timeout=timeout, state=state)
+
+    def resume(self, context: Any) -> Any:
+        """The body of a leg: `execute`, or what the leg before named in `defer`."""
+        following = context.state.pop(RESUME, None)
+        if following is None:
+            return self.execute(context)
+        return getattr(self, following["method"])(context, event=context.trigger_event, **following["kwargs"])
 
     def post_execute(self, context: Any, result: Any = None) -> None:
         """Called after `execute`, with its result."""

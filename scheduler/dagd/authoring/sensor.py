@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 from dagd.authoring.instants import plain_duration
 from dagd.authoring.operator import BaseOperator
 from dagd.authoring.outcomes import DeferTask, FailTask, PokeReturnValue, SensorTimeout, SkipTask
+from dagd.authoring.triggers import pace
 from dagd.authoring.words import check_word
 from dagd.model.errors import SourceRef, WrongArgument
+from dagd.model.triggers import Trigger, check_trigger
 
 _MOST_BACKOFF = 2**20
 
@@ -54,7 +56,12 @@ class BaseSensorOperator(BaseOperator):
         raise TypeError(f"{type(self).__name__} defines no poke(context)")
 
     def execute(self, context: Any) -> Any:
-        """One poke: the value when it is done, else the next leg after `poke_interval`. Raises DeferTask."""
+        """One poke: the value when it is done, else the next leg after `poke_interval`. Raises DeferTask.
+
+        What a trigger can look at needs no poke any more: the next leg comes when it has fired.
+        """
+        if context.trigger_event is not None:
+            return None
         found = self._poke(context)
         if found:
             return found.xcom_value if isinstance(found, PokeReturnValue) else None
@@ -62,8 +69,32 @@ class BaseSensorOperator(BaseOperator):
         waited = context.elapsed()
         if waited >= self.timeout:
             self.run_out(waited)
-        pause = min(self.pause_after(pokes), max(self.timeout - waited, timedelta(0)))
-        raise DeferTask(every=pause, state={**context.state, "pokes": pokes})
+        left = max(self.timeout - waited, timedelta(0))
+        pause, state = min(self.pause_after(pokes), left), {**context.state, "pokes": pokes}
+        trigger = self._trigger() if self._waits_by_trigger() else None
+        if trigger is None:
+            raise DeferTask(every=pause, state=state)
+        raise DeferTask(trigger=trigger, every=pause, timeout=left, state=state)
+
+    def wait_trigger(self) -> Trigger | None:
+        """What to look at instead of poking again, None when only `poke` can tell."""
+        return None
+
+    def _trigger(self) -> Trigger | None:
+        """`wait_trigger` with the pace of the pokes; None for one that cannot be stored."""
+        looks = pace(self.poke_interval, backoff=self.exponential_backoff, most=self.max_wait, was_checked=True)
+        found = self.wait_trigger()
+        try:
+            return None if found is None else check_trigger({**found, **looks})
+        except ValueError:
+            return None
+
+    def _waits_by_trigger(self) -> bool:
+        """Not when an error of a look is no failure, and not for a subclass that pokes in a way of its own."""
+        if self.silent_fail or self.never_fail:
+            return False
+        of = next(cls for cls in type(self).__mro__ if {"poke", "wait_trigger"} & vars(cls).keys())
+        return "wait_trigger" in vars(of)
 
     def _poke(self, context: Any) -> Any:
         try:

@@ -5,6 +5,7 @@ What is shown is a pure function of rows: `none`, `scheduled` and `up_for_retry`
 
 from __future__ import annotations
 
+import json
 import random
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from dagd.engine import loader
 from dagd.model.specs import TaskSpec
 from dagd.model.states import AttemptState, Charge, RunState
 from dagd.model.times import iso
+from dagd.model.triggers import describe
 from dagd.store import facts
 
 Row = dict[str, Any]
@@ -152,8 +154,17 @@ def instance_row(stored: Stored, task: TaskState, pos: int, index: int) -> Row:
         current = current or next((one for one in stored.attempts.get((task.no, -1), ()) if one.try_no == 0), None)
     if current is not None:
         row.update(what_happened(current))
+    row["waits_for"] = waits_for(current) if word == "deferred" else None
     row["next_try_at"] = iso(current.next_try_at) if current is not None and word == "up_for_retry" else None
     return row
+
+
+def waits_for(row: Any) -> Row | None:
+    """What a deferred try waits for: {kind, subject, until}; until when at most, for a trigger with a timeout."""
+    if row.waits_for is not None:
+        trigger = json.loads(row.waits_for)
+        return {"kind": trigger["kind"], "subject": describe(trigger), "until": iso(row.resume_at or row.gives_up_at)}
+    return {"kind": "time", "subject": None, "until": iso(row.resume_at)}
 
 
 def has_started(row: Any) -> bool:

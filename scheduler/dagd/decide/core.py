@@ -34,6 +34,7 @@ class Inputs:
 
     started: list[tuple[str, int | None, int, str | None]] = field(default_factory=list)
     results: list[dict[str, Any]] = field(default_factory=list)
+    fired: list[dict[str, Any]] = field(default_factory=list)  # triggers: {token, event | error}
     commands: list[commands.Request] = field(default_factory=list)
     dag_changes: list[tuple[int, bool]] = field(default_factory=list)
     arrivals: list[RunView] = field(default_factory=list)
@@ -59,6 +60,8 @@ def decide(state: State, inputs: Inputs, now: int, seed: int) -> Plan:
         results.report_started(turn, token, pid, started_at, agent)
     for result in inputs.results:
         results.report_result(turn, result)
+    for fired in inputs.fired:
+        results.trigger_fired(turn, fired)
     for request in inputs.commands:
         verbs = backfill_commands if request.kind.startswith("backfill_") else commands
         verbs.apply(turn, request)
@@ -133,6 +136,8 @@ def _fire(turn: Turn, timer: Timer, looked_at: set[int]) -> None:
             flow.retry_due(turn, run, task, key[2])
         elif timer.kind == "resume":
             results.resume_due(turn, run, task, key[2], key[3])
+        elif timer.kind == "give_up":
+            results.give_up_due(turn, run, task, key[2], key[3])
         elif timer.kind == "timeout":
             results.timeout_due(turn, run, task, key[2], key[3])
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+
 from dagd.decide import assets, flow
 from dagd.decide.cases import MOST, WORDS, Answer, Because, Case, names, word_of
 from dagd.decide.explain_end import ended, failure, said
@@ -12,6 +14,7 @@ from dagd.decide.rules import Verdict
 from dagd.decide.state import READY, RESUMING, RETRYING, RunView, TaskState
 from dagd.model.states import AttemptState, BackfillState, RunKind, RunState
 from dagd.model.times import Micros, iso
+from dagd.model.triggers import describe
 
 A = AttemptState
 
@@ -193,7 +196,10 @@ def _pauses(case: Case, task: TaskState, pos: int, blockers: list[Because]) -> A
     instance = task.instance(pos)
     if task.states[pos] == A.DEFERRED:
         until = f" until {case.when(instance.resume_at)}" if instance.resume_at is not None else ""
-        told = f"it waits{until} and holds no slot"
+        if instance.trigger is not None and not until:
+            until = f" for {describe(json.loads(instance.trigger))}"
+        most = f", until {case.when(instance.gives_up_at)} at most" if instance.gives_up_at is not None else ""
+        told = f"it waits{until}{most} and holds no slot"
         return Answer("deferred", [Because("WHY-DEFERRED", told), *blockers], iso(instance.resume_at))
     next_at = instance.next_try_at if instance.next_try_at is not None else case.turn.now
     told = f"try {instance.try_no} failed{said(case, task, pos)}; the next one starts {case.when(next_at)}"

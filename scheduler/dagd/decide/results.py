@@ -10,8 +10,10 @@ from dagd.decide.retries import next_try
 from dagd.decide.settling import call_back, end_instance
 from dagd.decide.state import RETRYING, Instance, RunView, TaskState
 from dagd.decide.turn import Turn
-from dagd.model.plans import Deferral, End, Start, XComRow
+from dagd.model.plans import Deferral, End, Firing, Start, XComRow
 from dagd.model.states import AttemptState, Charge, Reason
+from dagd.model.times import iso
+from dagd.model.triggers import describe
 
 Result = dict[str, Any]
 RENDERED = "__rendered__"  # the key under which a try's template fields are kept for people
@@ -176,20 +178,28 @@ def decision_of(run: RunView, task: TaskState, frame: dict[str, Any]) -> tuple[l
 
 def _defer(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -> None:
     frame, instance = result.get("frame") or {}, task.instance(pos)
+    trigger, timeout = frame.get("trigger"), frame.get("timeout_us")
     resume_at = frame.get("until")
-    if resume_at is None:
+    if trigger is not None:
+        resume_at = int(trigger["at"]) if trigger["kind"] == "time" else None
+    elif resume_at is None:
         resume_at = turn.now + int(frame.get("poke_every_us") or 60_000_000)
     instance.leg_state = json.dumps(frame.get("state") or {})
     instance.resume_at = resume_at
+    instance.trigger = None if trigger is None else json.dumps(trigger)
+    instance.gives_up_at = None if timeout is None else turn.now + int(timeout)
     task.states[pos] = AttemptState.DEFERRED
     turn.state.tokens[result["token"]] = (run.id, task.i, pos)
     turn.plan.deferrals.append(
         Deferral(
             turn.key(run, task, pos), instance.try_no, result["token"], instance.first_started_at,
-            result.get("pid"), resume_at, instance.leg_state,
+            result.get("pid"), resume_at, instance.leg_state, instance.trigger, instance.gives_up_at,
         )
     )  # fmt: skip
-    turn.state.set_timer(resume_at, "resume", run.id, task.i, pos, instance.token)
+    if resume_at is not None:
+        turn.state.set_timer(resume_at, "resume", run.id, task.i, pos, instance.token)
+    if instance.gives_up_at is not None:
+        turn.state.set_timer(instance.gives_up_at, "give_up", run.id, task.i, pos, instance.token)
     timeout = task.spec.execution_timeout_us
     if timeout is not None and instance.first_started_at is not None:
         turn.state.set_timer(instance.first_started_at + timeout, "timeout", run.id, task.i, pos, instance.token)
@@ -199,20 +209,68 @@ def resume_due(turn: Turn, run: RunView, task: TaskState, pos: int, token: str |
     """A deferred try may go on: it asks for a place again."""
     instance = task.instances.get(pos)
     if instance is not None and task.states[pos] == AttemptState.DEFERRED and instance.token == token:
-        if instance.stop_reason is None:
-            admission.make_ready(turn, run, task, pos, pos + 1)
+        if instance.trigger is not None:
+            _fire(turn, run, task, pos, {"at": iso(instance.resume_at)})
+        admission.make_ready(turn, run, task, pos, pos + 1)
+
+
+def trigger_fired(turn: Turn, fired: dict[str, Any]) -> None:
+    """What a try waits for has happened, or cannot be looked at: it asks for a place again, or fails.
+
+    The same firing may be told several times; one of a wait that is over means nothing.
+    """
+    where = turn.state.tokens.get(fired["token"])
+    if where is None:
+        return
+    run, task, pos = _locate(turn, where)
+    instance = task.instance(pos)
+    if task.states[pos] != AttemptState.DEFERRED or instance.trigger is None:
+        return
+    if fired.get("error") is not None:
+        _end_wait(turn, run, task, pos, Reason.EXCEPTION, fired["error"])
+        return
+    _fire(turn, run, task, pos, fired.get("event") or {})
+    admission.make_ready(turn, run, task, pos, pos + 1)
+
+
+def _fire(turn: Turn, run: RunView, task: TaskState, pos: int, event: dict[str, Any]) -> None:
+    """The wait is over, durably: however long a place is waited for now, its event is kept and nothing times out."""
+    instance = task.instance(pos)
+    instance.leg_state = json.dumps({**json.loads(instance.leg_state or "{}"), "event": event})
+    instance.resume_at, instance.trigger, instance.gives_up_at = turn.now, None, None
+    turn.plan.firings.append(
+        Firing(turn.key(run, task, pos), instance.try_no, instance.token or "", turn.now, instance.leg_state)
+    )
+
+
+def give_up_due(turn: Turn, run: RunView, task: TaskState, pos: int, token: str | None) -> None:
+    """A trigger has not fired within the wait's own timeout; a sensor's is its `timeout`."""
+    instance = task.instances.get(pos)
+    if instance is None or task.states[pos] != AttemptState.DEFERRED or instance.token != token:
+        return
+    is_sensor = task.spec.sensor_timeout_us is not None
+    reason = Reason.SENSOR_TIMEOUT if is_sensor else Reason.DEFER_TIMEOUT
+    what = describe(json.loads(instance.trigger)) if instance.trigger else "its trigger"
+    error = {"type": "SensorTimeout" if is_sensor else "DeferTimeout", "message": f"{reason}: waited for {what}"}
+    _end_wait(turn, run, task, pos, reason, error)
+
+
+def _end_wait(turn: Turn, run: RunView, task: TaskState, pos: int, reason: str, error: dict[str, Any] | None) -> None:
+    """A deferred try fails: it holds no process and no place, so its row ends in this turn."""
+    token = task.instance(pos).token
+    turn.state.tokens.pop(token or "", None)
+    frame = {"soft_fail": task.spec.soft_fail and reason == Reason.SENSOR_TIMEOUT}
+    result = {"token": token, "outcome": "fail", "ended_at": turn.now, "reason": reason, "frame": frame, "error": error}
+    _fail(turn, run, task, pos, result)
+    stops.fail_fast(turn)
+    flow.spread(turn)
 
 
 def timeout_due(turn: Turn, run: RunView, task: TaskState, pos: int, token: str | None) -> None:
     """A try ran out of its execution_timeout while deferred."""
     instance = task.instances.get(pos)
-    if instance is None or task.states[pos] not in stops.WITHOUT_PROCESS or instance.token != token:
-        return
-    turn.state.tokens.pop(token or "", None)
-    result = {"token": token, "outcome": "fail", "ended_at": turn.now, "reason": Reason.TIMEOUT, "frame": None}
-    _fail(turn, run, task, pos, result)
-    stops.fail_fast(turn)
-    flow.spread(turn)
+    if instance is not None and task.states[pos] in stops.WITHOUT_PROCESS and instance.token == token:
+        _end_wait(turn, run, task, pos, Reason.TIMEOUT, None)
 
 
 def _stopped(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -> None:
@@ -253,7 +311,7 @@ def _fail(turn: Turn, run: RunView, task: TaskState, pos: int, result: Result) -
 def pause_until(turn: Turn, run: RunView, task: TaskState, pos: int, instance: Instance, at: int) -> None:
     """Between two tries: ready at once when the pause is over, else by a timer."""
     instance.leg, instance.leg_state, instance.token = 0, None, None
-    instance.first_started_at, instance.resume_at = None, None
+    instance.first_started_at, instance.resume_at, instance.trigger = None, None, None
     instance.next_try_at = at
     task.states[pos] = RETRYING
     if at <= turn.now:

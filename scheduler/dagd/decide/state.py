@@ -26,7 +26,7 @@ class Instance:
 
     __slots__ = (
         "try_no", "leg", "token", "retries_used", "infra_used", "first_started_at", "stop_reason", "next_try_at",
-        "leg_state", "resume_at", "queued_at", "blocked_by",
+        "leg_state", "resume_at", "queued_at", "blocked_by", "trigger", "gives_up_at",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -40,6 +40,8 @@ class Instance:
         self.next_try_at: int | None = None
         self.leg_state: str | None = None
         self.resume_at: int | None = None
+        self.trigger: str | None = None  # what a deferred leg waits for, as JSON
+        self.gives_up_at: int | None = None
         self.queued_at = 0
         self.blocked_by: str | None = None  # token of a superseded try that must end first
 

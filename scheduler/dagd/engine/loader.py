@@ -309,8 +309,11 @@ def _take_live(state: State, run: RunView, task: TaskState, pos: int, instance: 
     instance.leg_state, instance.queued_at = row.leg_state, row.queued_at or 0
     state.tokens[row.token] = (run.id, task.i, pos)
     if row.state == A.DEFERRED:
-        instance.resume_at = row.resume_at
-        state.set_timer(row.resume_at or 0, "resume", run.id, task.i, pos, row.token)
+        instance.resume_at, instance.trigger, instance.gives_up_at = row.resume_at, row.waits_for, row.gives_up_at
+        if row.resume_at is not None or row.waits_for is None:
+            state.set_timer(row.resume_at or 0, "resume", run.id, task.i, pos, row.token)
+        if row.gives_up_at is not None:
+            state.set_timer(row.gives_up_at, "give_up", run.id, task.i, pos, row.token)
         timeout = task.spec.execution_timeout_us
         if timeout is not None and row.started_at is not None:
             state.set_timer(row.started_at + timeout, "timeout", run.id, task.i, pos, row.token)

@@ -21,6 +21,7 @@ from dagd.decide.state import DagState, RunView, State
 from dagd.engine.local_answers import LocalAnswers
 from dagd.engine.local_rows import LocalRows, LocalValues
 from dagd.engine.local_try import run_forked, run_here
+from dagd.engine.local_waits import LocalWaits
 from dagd.model.errors import Refused
 from dagd.model.plans import Launch, Plan
 from dagd.model.specs import DagSpec, TaskSpec
@@ -91,6 +92,7 @@ class LocalRun:
         self.params = merge_params(spec.params, conf)
         self.rows, self.values = LocalRows(self.run, conf), LocalValues(folder)
         self.answers = LocalAnswers(self.graph, self.values, self.rows)
+        self.waits = LocalWaits(self.answers)
         self.waiting: deque[Launch] = deque()
         self.idle_pokes = 0
 
@@ -102,17 +104,19 @@ class LocalRun:
             if self.waiting:
                 self._take(self.waiting.popleft())
                 continue
-            at = self.state.next_timer_at()
-            if at is None:
-                raise Refused(f"the test run of {self.spec.dag_id} cannot go on: nothing runs and nothing is due")
-            self.clock.jump_to(at)
-            self._turn(Inputs())
+            due = [at for at in (self.state.next_timer_at(), self.waits.next_at()) if at is not None]
+            if not due:
+                vain = f"; it waits in vain for {found}" if (found := self.waits.subjects()) else ""
+                raise Refused(f"the test run of {self.spec.dag_id} cannot go on: nothing runs and nothing is due{vain}")
+            self.clock.jump_to(min(due))
+            self._turn(Inputs(fired=self.waits.look(self.clock.now())))
         return self.rows.to_json()
 
     def _turn(self, inputs: Inputs) -> None:
         plan = decide(self.state, inputs, self.clock.now(), 0)
         self.rows.remember(plan)
         self.values.remember(plan)
+        self.waits.remember(plan, self.clock.now())
         self.waiting.extend(plan.launches)
         self._call_back(plan)
 
@@ -136,10 +140,12 @@ class LocalRun:
         frame = ended["frame"] or {}
         if frame.get("branch"):
             frame["branch"] = [one for one in frame["branch"] if self._has(one)]  # others were not selected
-        is_poke = ended["outcome"] == "defer" and ended["frame"].get("until") is None
+        is_poke = ended["outcome"] == "defer" and ended["frame"].get("poke_every_us") is not None
         self.idle_pokes = self.idle_pokes + 1 if is_poke else 0
         if why == Reason.DAGRUN_TIMEOUT and ended.get("reason") == why:
             self._turn(Inputs())  # the run's own timer stops the try, whose end then counts as stopped
+        if ended["outcome"] != "defer":
+            self.waits.something_happened(self.clock.now())
         self._turn(Inputs(results=[result]))
         if ended["outcome"] not in ("succeed", "defer") and ended.get("error"):
             self.stream.write(f"[{place}] {ended['reason']}: {ended['error'].get('message')}\n")

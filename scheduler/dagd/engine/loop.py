@@ -161,6 +161,8 @@ class Loop:
                 (ended if is_callback(one["token"]) else inputs.results).append(one)
             if ended:
                 self.scheduler.executor.acknowledge(self.scheduler.callbacks.finish(ended))
+        elif kind == "fired":
+            inputs.fired += frame["tries"]
         elif kind == "request":
             self._reader.ask(frame)
         elif kind == "adopted":

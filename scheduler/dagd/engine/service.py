@@ -13,7 +13,7 @@ from dagd.decide.core import Inputs, decide
 from dagd.decide.pins import is_behind
 from dagd.decide.state import State
 from dagd.decide.stops import WITHOUT_PROCESS
-from dagd.engine import loader
+from dagd.engine import loader, waits
 from dagd.engine.callbacks import Callbacks
 from dagd.engine.clock import Clock
 from dagd.engine.committer import Committer
@@ -132,6 +132,7 @@ class Scheduler:
                 self.executor.cancel([token], task.spec.cancel_grace_us, reason)
         for token, (_, _, reason) in self.state.superseded.items():
             self.executor.cancel([token], 10_000_000, reason)
+        waits.hand_over_all(self.executor, self.state)
         self.executor.flush()
 
     def _is_deferred(self, place: tuple[int, int, int]) -> bool:
@@ -237,6 +238,7 @@ class Scheduler:
         self.pending.results += self.launcher.launch(self.state, self.executor, plan.launches)
         for stop in plan.stops:
             self.executor.cancel([stop.token], stop.grace_us, stop.reason)
+        waits.hand_over(self.executor, plan)
         if plan.acks:
             self.executor.acknowledge(plan.acks)
         if plan.strays:

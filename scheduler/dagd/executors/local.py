@@ -30,6 +30,7 @@ class LocalExecutor:
         self._outgoing = bytearray()
         self._slots = 0
         self._versions: set[int] = set()
+        self.waits: set[str] = set()
         self.agent: str | None = None
         self.connections = 0
 
@@ -64,6 +65,7 @@ class LocalExecutor:
         self._socket, self._buffer = peer, FrameBuffer()
         self._outgoing.clear()
         self._versions.clear()
+        self.waits.clear()
         self.connections += 1
         self._put({"t": "hello", "protocol": PROTOCOL, "incarnation": self._incarnation, "release": self._release})
         self.flush()
@@ -121,6 +123,18 @@ class LocalExecutor:
     def cancel(self, tokens: Iterable[str], grace_us: int, reason: str) -> None:
         """Ask tries to stop."""
         self._put({"t": "cancel", "tokens": list(tokens), "grace_us": grace_us, "reason": reason})
+
+    def wait(self, triggers: list[Frame]) -> None:
+        """Look for what deferred tries wait for."""
+        self.waits.update(one["token"] for one in triggers)
+        self._put({"t": "wait", "triggers": triggers})
+
+    def end_waits(self, tokens: Iterable[str]) -> None:
+        """Look no more; tokens that nobody waits for do not matter."""
+        over = self.waits.intersection(tokens)
+        if over:
+            self.waits -= over
+            self._put({"t": "unwait", "tokens": sorted(over)})
 
     def adopt(self, tokens: Iterable[str]) -> None:
         """Ask what became of tries."""

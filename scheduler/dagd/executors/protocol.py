@@ -18,7 +18,7 @@ class Executor(Protocol):
         """How many tries may be outstanding."""
 
     def poll(self) -> list[Frame]:
-        """What came in since the last call: started, result, adopted, request, credits; never blocks."""
+        """What came in since the last call: started, result, fired, adopted, request, credits; never blocks."""
 
     def know_version(self, version: Frame) -> None:
         """Tell of a version before its first launch."""
@@ -31,6 +31,16 @@ class Executor(Protocol):
 
     def cancel(self, tokens: Iterable[str], grace_us: int, reason: str) -> None:
         """Ask tries to stop: SIGTERM, and SIGKILL after the grace."""
+
+    def wait(self, triggers: list[Frame]) -> None:
+        """Look for what deferred tries wait for, and say `fired` once it has happened; idempotent by token."""
+
+    def end_waits(self, tokens: Iterable[str]) -> None:
+        """Look no more for these."""
+
+    @property
+    def waits(self) -> set[str]:
+        """The tokens that this connection looks for."""
 
     def adopt(self, tokens: Iterable[str]) -> None:
         """Ask what became of tries; answered by an `adopted` frame."""

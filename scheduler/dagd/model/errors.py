@@ -157,6 +157,13 @@ class InvalidParams(DagdError):
     code = "DAGD-122"
 
 
+class SecretInTrigger(DagdError):
+    """A trigger is stored as it is, so that nothing secret may be in it."""
+
+    code = "DAGD-123"
+    remedy_default = "Put it into a connection and give the trigger its conn_id."
+
+
 # --- 2xx: asking --------------------------------------------------------------------------------------------------
 
 

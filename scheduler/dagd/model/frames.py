@@ -12,6 +12,8 @@ Scheduler -> agent
   ack      {tokens}                        the result is committed: forget it
   adopt    {tokens}                        answered by one `adopted`
   reply    {token, id, ok, value | error, mask}  the answer to a `request`; `mask`: secrets in it, hidden in the log
+  wait     {triggers: [{token, trigger}]}  see `model.triggers`; idempotent by token
+  unwait   {tokens}                        their wait is over
   drain    {}                              take no more launches; leave when the last try has ended
 Agent -> scheduler
   hello    {protocol, agent, incarnation, pid, slots, release}
@@ -20,7 +22,9 @@ Agent -> scheduler
   result   {tries: [Result...]}            sent again after each reconnect until acked
   adopted  {tries: [{token, state}]}       state: running | finished | unknown | lost
   request  {token, id, kind, args}         kind: xcom | variable | connection | trigger | run_state | set_variable
+  fired    {tries: [{token, event | error}]}  a trigger has fired, or cannot be looked at; again after each `wait`
   beat     {at}
+Agent <-> trigger process (private socket): wait, unwait, reply; fired, request
 Try -> agent (private socket)
   result   {outcome, ...}                  exactly one; `outcome` is succeed | fail | skip | defer
   request / reply                          as above, without the token

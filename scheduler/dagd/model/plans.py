@@ -72,6 +72,19 @@ class Deferral:
     pid: int | None
     resume_at: int | None
     state: str | None
+    trigger: str | None = None
+    gives_up_at: int | None = None
+
+
+@dataclass(slots=True)
+class Firing:
+    """What a deferred try waited for has happened: it may go on, and `state` has the event for its next leg."""
+
+    key: InstanceKey
+    try_no: int
+    token: str
+    at: int
+    state: str
 
 
 @dataclass(slots=True)
@@ -282,6 +295,7 @@ class Plan:
     supersedes: list[Supersede] = field(default_factory=list)
     ends: list[End] = field(default_factory=list)
     deferrals: list[Deferral] = field(default_factory=list)
+    firings: list[Firing] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     settles: list[Settle] = field(default_factory=list)
     xcoms: list[XComRow] = field(default_factory=list)

@@ -177,6 +177,7 @@ class Reason:
     SIGNAL = "signal"
     TIMEOUT = "execution_timeout"
     SENSOR_TIMEOUT = "sensor timeout"
+    DEFER_TIMEOUT = "defer timeout"
     LOST = "lost"
     STOPPED = "stopped"
     NOT_STARTED = "not started"

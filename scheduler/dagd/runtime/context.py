@@ -42,7 +42,7 @@ class Context(MutableMapping[str, Any]):
         self.dag_run = DagRunView(launch["dag_id"], self.run, channel)
         self.ti = TaskInstanceView(task, launch, self.dag_run, self.values_of_run, self.outbox)
         self.outlet_events = OutletEvents(getattr(asset, "key", str(asset)) for asset in task.outlets)
-        self.state: dict[str, Any] = _read_state(launch.get("state"))
+        self.state, self.trigger_event = _read_state(launch.get("state"))
         self.renderer: Renderer | None = None
         self.mapped: frozenset[str] = frozenset()  # the names of the arguments that came from mapping
         self.branch: list[str] | None = None
@@ -90,10 +90,12 @@ class Context(MutableMapping[str, Any]):
         self.is_short_circuited = bool(is_short)
 
     def defer(
-        self, *, until: datetime | None = None, every: timedelta | None = None, state: dict[str, Any] | None = None
-    ) -> None:
-        """End this leg without holding a slot; the task runs again then, with `context.state`. Raises DeferTask."""
-        raise DeferTask(until=until, every=every, state=state)
+        self, *, until: datetime | None = None, every: timedelta | None = None, trigger: Any = None,
+        timeout: timedelta | float | None = None, state: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """End this leg without holding a slot; the task runs again at `until`, after `every`, or when `trigger` fires,
+        with `context.state` and `context.trigger_event`. Raises DeferTask."""
+        raise DeferTask(until=until, every=every, trigger=trigger, timeout=timeout, state=state)
 
     def elapsed(self) -> timedelta:
         """The time since this try started first, over all its legs."""
@@ -142,16 +144,17 @@ class Context(MutableMapping[str, Any]):
         return from_micros(micros)
 
 
-def _read_state(state: Any) -> dict[str, Any]:
-    """The state of the deferred leg: a text of ours, or an object."""
+def _read_state(state: Any) -> tuple[dict[str, Any], Any]:
+    """The state of the deferred leg (a text of ours, or an object), and the event of its trigger."""
     if not state:
-        return {}
+        return {}, None
     inner = state.get("text") if isinstance(state, dict) else state
     if isinstance(inner, str):
         found = decode(inner)
         base = {key: value for key, value in state.items() if key != "text"} if isinstance(state, dict) else {}
-        return {**base, **found}
-    return dict(state)
+        event = base.pop("event", None)
+        return {**base, **found}, event
+    return dict(state), None
 
 
 def _previous(context: Context, name: str) -> Any:
@@ -208,6 +211,7 @@ _MAKERS: dict[str, Callable[[Context], Any]] = {
     "templates_dict": lambda c: None,
     "test_mode": lambda c: bool(c.launch.get("test_mode")),
     "ti": lambda c: c.ti,
+    "trigger_event": lambda c: c.trigger_event,
     "triggering_asset_events": lambda c: EventsByAsset(c.run.get("events") or ()),
     "try_number": lambda c: c.ti.try_number,
     "ts": lambda c: macros.show_ts(c.logical()),

@@ -12,13 +12,13 @@ from dagd.authoring.ambient import AMBIENT, Asker
 from dagd.authoring.instants import exact_micros
 from dagd.authoring.operator import BaseOperator
 from dagd.authoring.outcomes import CommandFailed, DeferTask, FailTask, SensorTimeout, SkipTask
-from dagd.model.errors import NotFound, XComRefused
+from dagd.model.errors import NotFound, SecretInTrigger, XComRefused
 from dagd.model.specs import storable
-from dagd.model.times import delta_micros
 from dagd.runtime.arguments import Resolver, instantiate
 from dagd.runtime.callbacks import call_all, run_callback
 from dagd.runtime.channel import Channel
 from dagd.runtime.context import Context
+from dagd.runtime.deferral import defer_frame
 from dagd.runtime.failures import failure_frame, skip_frame
 from dagd.runtime.loading import LoadedDag, load_version
 from dagd.runtime.masking import MaskedAsker, Masker
@@ -29,7 +29,6 @@ from dagd.runtime.xcom import encode
 
 __all__ = ["Channel", "LoadedDag", "load_version", "run_try"]
 
-_LARGEST_STATE = 64 * 1024
 _LARGEST_FIELD = 4096
 
 
@@ -69,8 +68,8 @@ def _run(
         return _run_leg(context, masker)
     except DeferTask as deferred:
         try:
-            return _defer_frame(deferred, launch, context)
-        except XComRefused as error:
+            return defer_frame(deferred, launch, context, masker)
+        except (XComRefused, SecretInTrigger) as error:
             return _report(error, context, masker)
     except SkipTask as skip:
         _tell(f"skipped: {masker.mask(str(skip))}\n")
@@ -116,7 +115,7 @@ def _run_leg(context: Context, masker: Masker) -> dict[str, Any]:
     call_all(operator.on_execute_callback, context)
     with STOPPER.over(operator):
         operator.pre_execute(context)
-        returned = operator.execute(context)
+        returned = operator.resume(context)
         operator.post_execute(context, returned)
     frame = _success_frame(operator, context, returned)
     frame["rendered"] = {name: masker.mask(text)[:_LARGEST_FIELD] for name, text in rendered.items()}
@@ -217,21 +216,3 @@ def _label(context: Context) -> str | None:
     except Exception as error:  # the work is done: a bad name for it must not undo that
         _tell(f"map_index_template: {error}\n")
         return None
-
-
-def _defer_frame(deferred: DeferTask, launch: Mapping[str, Any], context: Context | None) -> dict[str, Any]:
-    state = dict(deferred.state)
-    started = (context.state.get("started_at") if context else None) or launch.get("started_first_at")
-    if started is None and context is not None:
-        started = exact_micros(context.now())
-    state.setdefault("started_at", started)
-    text = encode(state)
-    if len(text.encode("utf-8")) > _LARGEST_STATE:
-        raise XComRefused(f"the state of a deferred task has {len(text):,} bytes; the limit is {_LARGEST_STATE:,}")
-    return {
-        "outcome": "defer",
-        "until": None if deferred.until is None else exact_micros(deferred.until),
-        "poke_every_us": None if deferred.every is None else delta_micros(deferred.every),
-        "trigger": None,
-        "state": {"text": text},
-    }

@@ -11,7 +11,7 @@ from dagd.model.errors import SchemaMismatch, Unreachable
 from dagd.store.database import Database, unreachable
 from dagd.store.schema import metadata
 
-HEAD = "0002"
+HEAD = "0003"
 SHARDS = 64
 DEFAULT_POOL_SLOTS = 128
 

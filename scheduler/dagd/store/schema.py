@@ -134,6 +134,8 @@ attempt = Table(
     Column("resume_at", BigInteger),
     Column("leg_state", Text),
     Column("label", Text),
+    Column("waits_for", Text),
+    Column("gives_up_at", BigInteger),
     CheckConstraint(f"state IN ({codes(AttemptState)})", name="state"),
     sqlite_with_rowid=False,
 )

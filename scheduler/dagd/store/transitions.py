@@ -19,6 +19,7 @@ from dagd.model.plans import (
     Deferral,
     End,
     Enqueue,
+    Firing,
     NewRun,
     Resume,
     RunMove,
@@ -73,8 +74,22 @@ DEFER = _attempt_move(
     pid=bindparam("pid_"),
     resume_at=bindparam("resume"),
     leg_state=bindparam("saved"),
+    waits_for=bindparam("trigger_"),
+    gives_up_at=bindparam("gives_up"),
 )
 RESUME = _attempt_move("resume", token=bindparam("new_token"), leg=bindparam("new_leg"), resume_at=None)
+FIRE = (
+    update(attempt)
+    .where(
+        A.run_id == bindparam("k_run"),
+        A.task_no == bindparam("k_task"),
+        A.map_index == bindparam("k_map"),
+        A.try_no == bindparam("k_try"),
+        A.token == bindparam("k_token"),
+        A.state == int(AttemptState.DEFERRED),
+    )
+    .values(resume_at=bindparam("at"), leg_state=bindparam("saved"), waits_for=None, gives_up_at=None)
+)
 END = {
     event: dialects.Batch(
         _attempt_move(
@@ -149,11 +164,17 @@ def defer(connection: Connection, rows: Sequence[Deferral]) -> int:
     params = [
         {
             **_key_of(row.key, row.try_no), "k_token": row.token, "at": row.started_at, "pid_": row.pid,
-            "resume": row.resume_at, "saved": row.state,
+            "resume": row.resume_at, "saved": row.state, "trigger_": row.trigger, "gives_up": row.gives_up_at,
         }
         for row in rows
     ]  # fmt: skip
     return connection.execute(DEFER, params).rowcount
+
+
+def fire(connection: Connection, rows: Sequence[Firing]) -> int:
+    """What deferred tries waited for has happened: they are due now, with the event, and wait for their place."""
+    params = [{**_key_of(row.key, row.try_no), "k_token": row.token, "at": row.at, "saved": row.state} for row in rows]
+    return connection.execute(FIRE, params).rowcount
 
 
 def resume(connection: Connection, rows: Sequence[Resume]) -> int:

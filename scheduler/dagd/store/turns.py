@@ -56,6 +56,8 @@ def write_plan(connection: Connection, plan: Plan, now: int) -> None:
         transitions.start(connection, plan.starts)
     if plan.deferrals:  # before the ends: what defers may be stopped in the same turn
         _expect(transitions.defer(connection, plan.deferrals), len(plan.deferrals), "deferrals")
+    if plan.firings:
+        _expect(transitions.fire(connection, plan.firings), len(plan.firings), "firings")
     if plan.ends:
         _expect(transitions.end(connection, plan.ends), len(plan.ends), "ends")
     if plan.settles:
