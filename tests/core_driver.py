@@ -125,7 +125,8 @@ class Rows:
         for gone in plan.supersedes:
             self._supersede(gone)
         for start in plan.starts:
-            self._move(start, "start", started_at=start.started_at)
+            began = self.attempts[(*start.key, start.try_no)].started_at
+            self._move(start, "start", started_at=start.started_at if began is None else began)
         for wait in plan.deferrals:
             told = {"resume_at": wait.resume_at, "waits_for": wait.trigger, "gives_up_at": wait.gives_up_at}
             self._move(wait, "defer", leg_state=wait.state, started_at=wait.started_at, **told)

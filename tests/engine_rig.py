@@ -81,6 +81,7 @@ class Agent:
         self.live: dict[str, Link] = {}
         self.spool: dict[str, Frame] = {}
         self.stopping: dict[str, str] = {}
+        self.waits: dict[str, Frame] = {}
         self.acked: list[str] = []
         self.relaunched: list[str] = []
         self.overlaps: list[str] = []
@@ -132,6 +133,18 @@ class Agent:
 
     def _cancel(self, _link: Link, frame: Frame) -> None:
         self.stopping.update(dict.fromkeys(frame["tokens"], frame["reason"]))
+
+    def _wait(self, _link: Link, frame: Frame) -> None:
+        self.waits.update((one["token"], one["trigger"]) for one in frame["triggers"])
+
+    def _unwait(self, _link: Link, frame: Frame) -> None:
+        for token in frame["tokens"]:
+            self.waits.pop(token, None)
+
+    def fire(self, token: str, **told: Any) -> None:
+        """Tell every scheduler what a trigger has to say."""
+        for link in self.links:
+            link.say("fired", tries=[{"token": token, **told}])
 
     def _ack(self, _link: Link, frame: Frame) -> None:
         self.acked += frame["tokens"]

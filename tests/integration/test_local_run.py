@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dagd.engine.local_start import Shown, run_place
-from dagd.model.errors import BrokenFile, InvalidParams, NotFound, UsageError
+from dagd.model.errors import BrokenFile, InvalidParams, NotFound, Refused, UsageError
 from dagd.model.settings import Settings
 
 HEAD = """
@@ -262,3 +262,59 @@ def test_a_dag_object_tests_itself_and_prints_on_stderr_alone(tmp_path: Path) ->
     assert done.stdout == "success\n", done.stderr
     assert "hello" in done.stderr
     assert "deep" in done.stderr
+
+
+def test_a_task_that_waits_for_a_trigger_goes_on_when_another_has_made_it(known: Settings, tmp_path: Path) -> None:
+    shown = ran(
+        known,
+        f"""
+from dagd import FileTrigger, TimeDeltaTrigger, get_current_context
+from dagd_operators.filesystem import FileSensor
+flag = {str(tmp_path / "flag")!r}
+@task
+def waits(trigger_event=None):
+    if trigger_event is None: get_current_context().defer(trigger=FileTrigger(flag))
+    return trigger_event
+@task
+def makes(trigger_event=None):
+    if trigger_event is None: get_current_context().defer(trigger=TimeDeltaTrigger(timedelta(days=3)))
+    open(flag, "w").close()
+    return trigger_event
+waits(); makes(); FileSensor(task_id="sensor", filepath=flag)
+        """,
+    )
+    assert shown.state == "success"
+    assert shown["tasks"][1]["duration_s"] > 3 * 86_400 - 60  # passed at once, on the clock of the run
+
+
+@pytest.mark.parametrize(
+    "more,reason", [("timeout=timedelta(days=1)", "defer timeout"), ("", None)], ids=["timeout", "for ever"]
+)
+def test_a_trigger_that_never_fires_runs_into_its_timeout_or_is_told(
+    more: str, reason: str | None, known: Settings
+) -> None:
+    body = f"""
+from dagd import get_current_context
+@task
+def waits(): get_current_context().defer(trigger={{"kind": "file", "path": "/no/such/file"}}, {more})
+waits()
+    """
+    if reason is None:
+        with pytest.raises(Refused, match="waits in vain for file /no/such/file"):
+            ran(known, body)
+        return
+    (row,) = ran(known, body)["tasks"]
+    assert (row["state"], row["reason"]) == ("failed", reason)
+
+
+def test_a_trigger_that_cannot_look_fails_its_task(known: Settings) -> None:
+    body = """
+from dagd import SqlTrigger, get_current_context
+@task
+def waits(): get_current_context().defer(trigger=SqlTrigger("shop", "select 1"))
+waits()
+    """
+    (row,) = ran(known, body)["tasks"]
+    assert (row["state"], row["error"]) == (
+        "failed", "NotFound: DAGD-201: there is no connection 'shop'. Make it: dagd connections set shop --uri ...",
+    )  # fmt: skip

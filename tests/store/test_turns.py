@@ -176,6 +176,9 @@ def test_a_firing_makes_a_wait_due_with_its_event_and_a_stale_one_changes_nothin
     write(connection, resumes=[Resume(KEY, 1, "t1", 2, "t1b", NOW + 6)])
     row = connection.execute(select(attempt)).one()
     assert (row.state, row.token, row.leg_state) == (A.QUEUED, "t1b", '{"event":1}')
+    write(connection, starts=[Start(KEY, 1, "t1b", 43, "agent", NOW + 7)])
+    row = connection.execute(select(attempt)).one()
+    assert (row.state, row.started_at) == (A.RUNNING, NOW), "a later leg is the same try"
     with pytest.raises(Doubt):
         write(connection, firings=[Firing(KEY, 1, "t1b", NOW + 7, "{}")])
 

@@ -154,6 +154,15 @@ def test_a_pause_before_a_retry_and_a_deferral_say_until_when() -> None:
     assert (why(driver, "b").state, first(why(driver, "b"))[0]) == ("deferred", "WHY-DEFERRED")
 
 
+def test_a_wait_for_a_trigger_says_what_for_and_how_long_at_most() -> None:
+    driver = begun({"a": "", "b": ""})
+    driver.finish("a", "defer", trigger={"kind": "file", "path": "/in/x.csv"}, timeout_us=H)
+    driver.finish("b", "defer", trigger={"kind": "time", "at": T0 + H})
+    told = "it waits for file /in/x.csv, until 09:00:00 UTC (in 1h00m) at most and holds no slot"
+    assert first(why(driver, "a"))[:2] == ("WHY-DEFERRED", told)
+    assert first(why(driver, "b"))[1] == "it waits until 09:00:00 UTC (in 1h00m) and holds no slot"
+
+
 def test_live_tries_say_that_they_live() -> None:
     driver = begun({"a": ""})
     assert first(why(driver, "a"))[::2] == ("WHY-QUEUED", False)

@@ -62,7 +62,7 @@ class Agent:
         loop.spare_s = self._warm.spare_s
         self._zygotes.unsafe = lambda what: what.respawn(self._spawn)
         me = Identity(socket.gethostname(), incarnation, config.slots)
-        self._triggers = Triggers(loop, self._children)
+        self._triggers = Triggers(loop, self._children, config.home)
         self._links = Links(loop, self._tries, Versions(), self._journal, me, self._triggers, self.drain)
         self._links.adopt_foreign = self._adopt_foreign
         self._idle_since = time.monotonic()

@@ -1,4 +1,4 @@
-"""The trigger process: `python -m dagd.agent.triggering FD`. One asyncio loop waits for all deferred tries of a host.
+"""The trigger process: `python -m dagd.agent.triggering FD HOME`. One asyncio loop for all that waits on a host.
 
 It runs code of ours alone, holds no handle of dagd's database, and remembers nothing: whoever starts it hands it every
 trigger again. What blocks (a file system, a database driver, urllib) is called in threads, with bounds a kind, so that
@@ -133,7 +133,7 @@ async def serve(peer: socket.socket) -> None:
 
 
 def main(words: Sequence[str]) -> NoReturn:
-    """Waits for whatever the agent at the other end of this descriptor hands over."""
+    """Waits for whatever the agent at the other end of this descriptor hands over. (The home is for `ps`.)"""
     name_process("dagd-triggers")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagd.agent import kill
@@ -43,8 +44,8 @@ class Wait:
 class Triggers:
     """All waits of this host, and their process while there is any."""
 
-    def __init__(self, loop: Loop, children: Children) -> None:
-        self._loop, self._children = loop, children
+    def __init__(self, loop: Loop, children: Children, home: Path) -> None:
+        self._loop, self._children, self._home = loop, children, home
         self._waits: dict[Token, Wait] = {}
         self._stream: Stream | None = None
         self._pid = 0
@@ -113,8 +114,9 @@ class Triggers:
             return
         ours, theirs = socket.socketpair()
         with theirs:
+            words = [str(theirs.fileno()), str(self._home)]
             try:
-                self._pid = spawn_python("dagd.agent.triggering", [str(theirs.fileno())], [theirs.fileno()])
+                self._pid = spawn_python("dagd.agent.triggering", words, [theirs.fileno()])
             except OSError as error:
                 say(f"the trigger process cannot be started: {error}")
                 ours.close()

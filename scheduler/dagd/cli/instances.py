@@ -160,11 +160,11 @@ def instance_row(stored: Stored, task: TaskState, pos: int, index: int) -> Row:
 
 
 def waits_for(row: Any) -> Row | None:
-    """What a deferred try waits for: {kind, subject, until}; until when at most, for a trigger with a timeout."""
+    """What a deferred try waits for: {kind, subject, until}; `until` is the timeout of a wait for something else."""
     if row.waits_for is not None:
         trigger = json.loads(row.waits_for)
         return {"kind": trigger["kind"], "subject": describe(trigger), "until": iso(row.resume_at or row.gives_up_at)}
-    return {"kind": "time", "subject": None, "until": iso(row.resume_at)}
+    return {"kind": "time", "subject": describe({"kind": "time", "at": row.resume_at}), "until": iso(row.resume_at)}
 
 
 def has_started(row: Any) -> bool:

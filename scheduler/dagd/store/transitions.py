@@ -67,7 +67,12 @@ def _attempt_move(event: str, **values: Any) -> Any:
 
 BORN = insert(attempt).values(leg=text("1"), state=text(str(int(AttemptState.QUEUED))), charged=text("0"))
 ENQUEUE = dialects.Batch(BORN, ("run_id", "task_no", "map_index", "try_no", "token", "queued_at"))
-START = _attempt_move("start", started_at=bindparam("at"), pid=bindparam("pid_"), agent=bindparam("agent_"))
+START = _attempt_move(
+    "start",
+    started_at=func.coalesce(A.started_at, bindparam("at", type_=BigInteger)),  # a later leg is the same try
+    pid=bindparam("pid_"),
+    agent=bindparam("agent_"),
+)
 DEFER = _attempt_move(
     "defer",
     started_at=func.coalesce(A.started_at, bindparam("at", type_=BigInteger)),
