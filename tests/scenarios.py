@@ -121,6 +121,12 @@ class World:
             more = self._value_of(told, spec)
         elif kind == "defer":
             more = {"until": now + dice.randrange(4) * SECOND, "state": {}}
+            if dice.random() < 0.5:
+                more = {
+                    "trigger": {"kind": "file", "path": "/x"},
+                    "timeout_us": dice.randrange(9) * SECOND,
+                    "state": {},
+                }
         elif kind in ("lost", "stopped"):
             more, kind = {"reason": kind}, "fail" if kind == "lost" else "cancel"
         elif kind == "cancel":
@@ -149,6 +155,9 @@ class World:
 
     def wait_longer(self) -> None:
         self.rig.clock.at += self.dice.choice([2, 5, 21]) * SECOND
+        for token in sorted(self.rig.agent.waits):
+            if self.dice.random() < 0.3:
+                self.rig.agent.fire(token, event={"path": "/x"})
 
     def trigger(self) -> None:
         active = [row for row in self.rig.run_states().values() if row < RunState.SUCCESS]

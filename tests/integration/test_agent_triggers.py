@@ -106,6 +106,19 @@ def test_a_wait_ends_with_its_scheduler_and_is_handed_over_again(rig: Rig, tmp_p
     assert times_fired(second, "b") == 0
 
 
+def test_a_scheduler_that_gave_a_try_away_cannot_end_the_wait_of_its_new_owner(rig: Rig, tmp_path: Path) -> None:
+    old, new = rig.scheduler(), rig.scheduler()
+    wait_for_file(old, tmp_path / "flag", "a")
+    watching(rig)
+    wait_for_file(new, tmp_path / "flag", "a")
+    new.say("adopt", tokens=["x"])
+    new.frame("adopted")
+    old.say("unwait", tokens=["a"])
+    old.close()
+    (tmp_path / "flag").touch()
+    fired(new, "a")
+
+
 def test_the_trigger_process_does_not_outlive_its_agent(rig: Rig, tmp_path: Path) -> None:
     scheduler = rig.scheduler()
     wait_for_file(scheduler, tmp_path / "flag", "a")

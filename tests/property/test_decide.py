@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from dagd.decide.rules import RULES
 from dagd.model.specs import DagSpec, GroupSpec
+from dagd.model.states import AttemptState
 from dagd.model.times import SECOND
 from tests.core_driver import Driver, dag, expand, items, over
 
 EXAMPLES = max(400, settings.get_profile(settings.get_current_profile_name()).max_examples)
 NAMES = [f"t{at}" for at in range(8)]
 RULE = st.one_of(st.just("all_success"), st.just("all_done"), st.sampled_from(sorted(RULES)))
+FILE = {"kind": "file", "path": "/x"}
 ENDS = ["succeed", "succeed", "succeed", "fail", "skip", "defer", "lost"]
 
 
@@ -94,11 +96,18 @@ def outcome_of(driver: Driver, token: str, choice: int, size: int) -> dict[str, 
     if end == "defer":
         leg = driver.live[token].leg
         if leg < 3 and not spec.decides:
+            if choice % 2:
+                return driver.result(token, "defer", trigger=FILE, timeout_us=choice % 5 * SECOND)
             return driver.result(token, "defer", until=driver.now + choice % 3 * SECOND)
         end = "succeed"
     if end == "lost":
         return driver.result(token, "fail", reason="lost")
     return driver.result(token, end, **more)
+
+
+def is_waiting(row: Any) -> bool:
+    """Whether a stored try waits for a trigger."""
+    return row.state == AttemptState.DEFERRED and row.waits_for is not None
 
 
 def act(driver: Driver, spec: DagSpec, move: int) -> None:
@@ -123,6 +132,9 @@ def act(driver: Driver, spec: DagSpec, move: int) -> None:
     elif kind == 5 and driver.live:
         token = list(driver.live)[move % len(driver.live)]
         driver.turn(started=[(token, 7, driver.now, "agent")])
+    elif kind in (6, 7) and (waits := [row.token for row in driver.rows.attempts.values() if is_waiting(row)]):
+        told = {"event": {"n": move}} if kind == 6 else {"error": {"message": "cannot look"}}
+        driver.turn(fired=[{"token": waits[move % len(waits)], **told}])
     elif driver.live:
         token = list(driver.live)[move % len(driver.live)]
         driver.turn(results=[outcome_of(driver, token, move // 3, move % 3)])

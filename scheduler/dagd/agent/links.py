@@ -206,7 +206,7 @@ class Links:
         elif kind == "wait":
             self._triggers.wait(link, frame["triggers"])
         elif kind == "unwait":
-            self._triggers.end(frame["tokens"])
+            self._triggers.end(link, frame["tokens"])
         elif kind == "adopt":
             self._adopt(link, frame["tokens"])
         elif kind == "hello":

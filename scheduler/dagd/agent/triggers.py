@@ -75,9 +75,11 @@ class Triggers:
         elif fresh:
             self._start_soon(0.0)
 
-    def end(self, tokens: Iterable[Token]) -> None:
-        """These waits are over."""
-        gone = [token for token in tokens if self._waits.pop(token, None) is not None]
+    def end(self, link: Link, tokens: Iterable[Token]) -> None:
+        """These waits are over; not those that another scheduler has taken over meanwhile."""
+        gone = [token for token in tokens if token in self._waits and self._waits[token].link is link]
+        for token in gone:
+            del self._waits[token]
         if gone and self._stream is not None:
             self._stream.send(encode_frame({"t": "unwait", "tokens": gone}))
         if gone and not self._waits:
@@ -85,7 +87,7 @@ class Triggers:
 
     def forget(self, link: Link) -> None:
         """A scheduler is gone: whoever owns its tries hands over their waits again."""
-        self.end([token for token, wait in self._waits.items() if wait.link is link])
+        self.end(link, list(self._waits))
 
     def reply(self, frame: Frame) -> None:
         """The answer to a question of the process."""
