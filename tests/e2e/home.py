@@ -44,6 +44,7 @@ class Home:
             self.environment["DAGD_DATABASE_URL"] = url
         self.processes: list[subprocess.Popen[str]] = []
         self.terminals: list[subprocess.Popen[bytes]] = []
+        self.user: dict[str, Any] = {}  # as whom it runs, in Popen's words; empty: as the tests do
 
     def write(self, name: str, text: str) -> Path:
         """Drop a DAG file into the folder, whole."""
@@ -58,14 +59,14 @@ class Home:
         with (self.folder / f"{words[0]}-{len(self.processes)}.out").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dagd", *words], env={**self.environment, **more}, cwd=self.folder, text=True,
-                stdout=log, stderr=subprocess.STDOUT,
+                stdout=log, stderr=subprocess.STDOUT, **self.user,
             )  # fmt: skip
         self.processes.append(process)
         return process
 
-    def up(self, *words: str) -> subprocess.Popen[str]:
-        """`dagd up`, ready."""
-        process = self.start("up", *words)
+    def up(self, *words: str, **more: str) -> subprocess.Popen[str]:
+        """`dagd up`, ready; `more` is in its environment alone."""
+        process = self.start("up", *words, **more)
         wait_for(lambda: "Ctrl-C stops" in self.output(process) or process.poll() is not None)
         assert process.poll() is None, self.output(process)
         return process
@@ -79,7 +80,7 @@ class Home:
         """One command to its end."""
         return subprocess.run(
             [sys.executable, "-m", "dagd", *words], env=self.environment, cwd=self.folder, text=True,
-            capture_output=True, timeout=patience_s,
+            capture_output=True, timeout=patience_s, **self.user,
         )  # fmt: skip
 
     def on_a_terminal(self, *words: str) -> tuple[subprocess.Popen[bytes], Callable[[], str]]:

@@ -11,7 +11,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from dagd.store import migrate
 from dagd.store.database import Database
@@ -48,6 +48,23 @@ def test_the_migrated_schema_has_nothing_that_the_tables_lack_and_lacks_nothing(
 
 def test_a_fresh_schema_has_the_checks_and_indices_of_a_migrated_one(migrated: Database, fresh: Database) -> None:
     assert shape_of(fresh) == shape_of(migrated)
+
+
+def test_a_fresh_schema_has_the_triggers_of_a_migrated_one(migrated: Database, fresh: Database) -> None:
+    assert triggers_of(fresh) == triggers_of(migrated) != []
+
+
+def triggers_of(database: Database) -> list[str]:
+    """The text of every trigger, and on Postgres of the functions that they call."""
+    if database.is_sqlite:
+        statement = "SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+    else:
+        statement = (
+            "SELECT pg_get_triggerdef(t.oid) || p.prosrc FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
+            " WHERE NOT t.tgisinternal ORDER BY t.tgname"
+        )
+    with database.read() as connection:
+        return [" ".join(row[0].split()) for row in connection.execute(text(statement))]
 
 
 def shape_of(database: Database) -> dict[str, Any]:

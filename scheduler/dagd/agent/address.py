@@ -11,9 +11,12 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from dagd.agent import procfs
 from dagd.agent.linux import IS_LINUX
 
 SOCKET_NAME = "agent.sock"
+# As /proc/PID/comm shows the processes above which nobody who commands an agent can be.
+AGENT_NAME, PARSER_NAME = "dagd-agent", "dagd-parse"
 
 
 def connect(home: Path, timeout_s: float = 5.0) -> socket.socket:
@@ -52,6 +55,24 @@ def peer_pid(peer: socket.socket) -> int | None:
         return None
     credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     return int(struct.unpack("3i", credentials)[0])
+
+
+def may_command(peer: socket.socket, home: Path) -> bool:
+    """Whether a peer may speak as a scheduler: not when it comes from below an agent of this home (a task) or from
+    below a parser (a DAG file), whatever user it runs as. Ancestors cannot be forged; a peer that has ended by now is
+    nobody's. Where /proc hides a living peer there is no evidence against it.
+    """
+    pid = peer_pid(peer)
+    if pid is None or pid == os.getpid():
+        return True
+    if not procfs.exists(pid):
+        return False
+    while pid > 1:
+        name, words = procfs.name_of(pid), procfs.words_of(pid)
+        if name == PARSER_NAME or (name == AGENT_NAME and str(home.absolute()) in words):
+            return False
+        pid = procfs.parent_of(pid)
+    return True
 
 
 def _at_folder(folder: Path, act: Callable[[str], None]) -> None:

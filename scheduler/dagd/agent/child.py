@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from dagd.agent.kill import has_children
 from dagd.agent.linux import Mark, become_subreaper
 from dagd.model.frames import Frame, FrameBuffer, encode_frame
+from dagd.observe.private import show_again
 from dagd.runtime.channel import Channel
 from dagd.runtime.entry import LoadedDag, run_try
 
@@ -38,6 +39,7 @@ def prepare() -> None:
 def enter(output: int, close: Sequence[int], memory_mb: int) -> None:
     """A session of its own, `output` for everything it prints, and nothing of the process that forked it."""
     os.setsid()
+    show_again()
     become_subreaper()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """Settings of one agent. `umask` is the user's own, which tries get back; 0 MB of memory means no limit."""
+    """Settings of one agent. `umask` is the user's own, which tries get back; 0 MB of memory means no limit; tries run
+    as `run_as`, when it is not empty."""
 
     home: Path
     slots: int = 32
@@ -19,6 +20,7 @@ class AgentConfig:
     log_limit_mb: int = 100
     task_memory_mb: int = 0
     umask: int = 0o022
+    run_as: str = ""
 
     @property
     def run_folder(self) -> Path:
@@ -30,6 +32,11 @@ class AgentConfig:
         """Where the tries' logs go."""
         return self.home / "logs"
 
+    @property
+    def xcom_folder(self) -> Path:
+        """Where tries leave large values."""
+        return self.home / "xcom"
+
     def to_flags(self) -> list[str]:
         """The command line that `from_flags` reads."""
         return [word for field in fields(self) for word in (_flag(field.name), str(getattr(self, field.name)))]
@@ -39,7 +46,7 @@ class AgentConfig:
         """Raises SystemExit for what it does not know."""
         parser = argparse.ArgumentParser(prog="dagd.agent")
         for field in fields(cls):
-            kind = {"home": Path, "idle_exit_s": float}.get(field.name, int)
+            kind = {"home": Path, "idle_exit_s": float, "run_as": str}.get(field.name, int)
             if field.name == "home":
                 parser.add_argument(_flag(field.name), type=kind, required=True)
             else:

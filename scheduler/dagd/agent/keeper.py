@@ -12,8 +12,9 @@ from collections.abc import Sequence
 
 from dagd.agent import kill
 from dagd.agent.linux import become_subreaper, name_process
-from dagd.agent.procfs import children_of
+from dagd.agent.procfs import children_of, name_of
 from dagd.agent.spawning import spawn_python
+from dagd.observe.private import keep_private
 
 # The agent's exit codes after which it is not started again: done; another agent has this home.
 CLEAN = (0, 75)
@@ -28,6 +29,7 @@ def main(words: Sequence[str]) -> int:
     """Keeps one agent until it ends cleanly. `words` are its command line."""
     # Whatever the caller's shell or terminal left open is not for tasks.
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+    keep_private()
     become_subreaper()
     name_process("dagd-keeper")
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_PASSED_ON})
@@ -69,18 +71,10 @@ def _attend(agent: int) -> tuple[int, bool]:
 
 def _kill_inherited() -> None:
     """Everything but the log writer, which gets a moment to write down what the tries said last."""
-    writers = [pid for pid in children_of([os.getpid()]) if _name_of(pid) == "dagd-log"]
+    writers = [pid for pid in children_of([os.getpid()]) if name_of(pid) == "dagd-log"]
     kill.kill_strays(writers)
     kill.await_deaths(writers, time.monotonic() + LOG_WRITER_S)
     kill.kill_strays(())
-
-
-def _name_of(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
 
 
 if __name__ == "__main__":

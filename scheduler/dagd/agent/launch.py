@@ -15,18 +15,22 @@ from dagd.agent import address, kill
 from dagd.agent.config import AgentConfig, current_umask, make_folder
 from dagd.model.errors import Unreachable
 from dagd.model.settings import Settings
+from dagd.observe.user import find_user
 
 START_S = 15.0
 STEP_S = 0.01
 STOP_S = 4.0
 
 
-def start_keeper(settings: Settings, *, slots: int) -> int:
-    """Spawns the keeper, detached from this process and its terminal; returns its pid. It starts the agent."""
+def start_keeper(settings: Settings, *, slots: int, umask: int | None = None) -> int:
+    """Spawns the keeper, detached from this process and its terminal; returns its pid. It starts the agent.
+
+    `umask` is for tasks; by default they get this process's.
+    """
     config = AgentConfig(
         home=settings.home.absolute(), slots=slots, idle_exit_s=settings["agent.idle_exit_s"],
         log_limit_mb=settings["agent.log_limit_mb"], task_memory_mb=settings["agent.task_memory_mb"],
-        umask=current_umask(),
+        umask=current_umask() if umask is None else umask, run_as=settings["agent.run_as"],
     )  # fmt: skip
     return spawn_keeper(config)
 
@@ -36,6 +40,8 @@ def spawn_keeper(config: AgentConfig) -> int:
     make_folder(config.home)
     make_folder(config.run_folder)
     make_folder(config.log_folder)
+    if config.run_as:
+        _lend_folder(config)
     command = [sys.executable, "-P", "-m", "dagd.agent.keeper", *config.to_flags()]
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     files = [
@@ -49,16 +55,23 @@ def spawn_keeper(config: AgentConfig) -> int:
     )  # fmt: skip
 
 
+def _lend_folder(config: AgentConfig) -> None:
+    """Tries of another user can pass through the home, and use the folder of large values. Raises InvalidSettings."""
+    user = find_user(config.run_as)
+    config.home.chmod(0o711)
+    os.chown(make_folder(config.xcom_folder), user.pw_uid, user.pw_gid)
+
+
 def task_environment() -> dict[str, str]:
     """This process's environment for everything that may become a task: none of dagd's own settings is in it."""
     return {name: value for name, value in os.environ.items() if not name.startswith("DAGD_")}
 
 
-def ensure_agent(settings: Settings, slots: int) -> None:
+def ensure_agent(settings: Settings, slots: int, umask: int | None = None) -> None:
     """Returns when an agent of this home answers, started if there is none. Raises Unreachable after 15 s."""
     if is_listening(settings.home):
         return
-    keeper = start_keeper(settings, slots=slots)
+    keeper = start_keeper(settings, slots=slots, umask=umask)
     deadline = time.monotonic() + START_S
     while not is_listening(settings.home):
         kill.reap(keeper)

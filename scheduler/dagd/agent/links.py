@@ -7,9 +7,11 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dagd import __version__
+from dagd.agent import address
 from dagd.agent.journal import Journal, Token
 from dagd.agent.logs import safe_path
 from dagd.agent.loop import Loop
@@ -103,6 +105,7 @@ class Identity:
     agent: str
     incarnation: str
     slots: int
+    home: Path
 
 
 class Links:
@@ -260,7 +263,11 @@ class Links:
                 peer, _address = self._listener.accept()
             except OSError:
                 return
-            self._links.append(Link(self, peer, self._loop))
+            if address.may_command(peer, self._me.home):
+                self._links.append(Link(self, peer, self._loop))
+            else:
+                say(f"refused a connection of process {address.peer_pid(peer)}: it belongs to a task or a DAG file")
+                peer.close()
 
     def _beat(self) -> None:
         now = time.time_ns() // 1000

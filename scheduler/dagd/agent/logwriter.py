@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from dagd.agent.linux import name_process
 from dagd.agent.masking import Masker
 from dagd.agent.stream import receive_packet, send_packet
+from dagd.observe.private import keep_private
 
 CHUNK = 64 * 1024
 # Reads of one pipe before the others have their turn, and at its end, when nobody writes any more.
@@ -185,6 +186,7 @@ class LogWriter:
 def main(words: Sequence[str]) -> NoReturn:
     """`words`: control descriptor, log folder, limit of one log in MB."""
     control, folder, limit_mb = int(words[0]), Path(words[1]), int(words[2])
+    keep_private()
     name_process("dagd-log")
     gc.freeze()
     with socket.socket(fileno=control) as peer:

@@ -29,6 +29,7 @@ from dagd.agent.triggers import Triggers
 from dagd.agent.versions import Versions
 from dagd.agent.warm import WarmGrade
 from dagd.agent.zygotes import Zygotes
+from dagd.observe.private import keep_private, private_files
 
 TAKEN = 75
 STOP_S = 1.7
@@ -61,7 +62,7 @@ class Agent:
         self._tries.choose, self._tries.is_quick = self._choose, self._warm.is_quick
         loop.spare_s = self._warm.spare_s
         self._zygotes.unsafe = lambda what: what.respawn(self._spawn)
-        me = Identity(socket.gethostname(), incarnation, config.slots)
+        me = Identity(socket.gethostname(), incarnation, config.slots, config.home)
         self._triggers = Triggers(loop, self._children, config.home)
         self._links = Links(loop, self._tries, Versions(), self._journal, me, self._triggers, self.drain)
         self._links.adopt_foreign = self._adopt_foreign
@@ -202,9 +203,10 @@ def release_lock(_config: AgentConfig) -> None:
 def main(words: Sequence[str]) -> int:
     """Runs one agent. Returns 75 when another one has this home."""
     config = AgentConfig.from_flags(words)
-    os.umask(0o077)
+    keep_private()
+    private_files()
     become_subreaper()
-    name_process("dagd-agent")
+    name_process(address.AGENT_NAME)
     make_folder(config.run_folder)
     make_folder(config.log_folder)
     if not take_lock(config):

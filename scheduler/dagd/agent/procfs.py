@@ -31,6 +31,32 @@ def start_time(pid: int) -> int:
     return int(fields[19]) if fields else 0
 
 
+def parent_of(pid: int) -> int:
+    """Its parent; 0 when there is no such process."""
+    fields = _stat_fields(pid)
+    return int(fields[1]) if fields else 0
+
+
+def exists(pid: int) -> bool:
+    """Whether there is such a process, even one that /proc hides from us."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def name_of(pid: int) -> str:
+    """The name that the process gave itself (its comm); empty when there is none to be seen."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def is_alive(pid: int, started: int = 0) -> bool:
     """Whether `pid` runs (a zombie does not) and, with `started`, is still the same process."""
     fields = _stat_fields(pid)
@@ -83,9 +109,23 @@ def mark_of(pid: int) -> str | None:
     return None
 
 
+def words_of(pid: int) -> set[str]:
+    """The words of its command line."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return set(file.read().decode("utf-8", "replace").split("\0"))
+    except OSError:
+        return set()
+
+
 def marked(tokens: set[str]) -> Iterator[int]:
-    """The processes whose environment carries one of the tokens; a placeholder counts by its text before the dot."""
+    """The processes whose environment carries one of the tokens; a placeholder counts by its text before the dot.
+
+    A zygote shows its environment to nobody: it has its agent's incarnation in its command line.
+    """
     for pid in pids():
         mark = mark_of(pid)
+        if mark is None and tokens & words_of(pid):
+            yield pid
         if mark is not None and (mark in tokens or mark.partition(".")[0] in tokens):
             yield pid

@@ -10,8 +10,6 @@ from typing import Any
 from dagd.model.frames import Frame
 from dagd.model.states import Reason
 
-OUTCOMES = frozenset({"succeed", "fail", "skip", "defer"})
-
 
 @dataclass(frozen=True, slots=True)
 class Kill:

@@ -1,4 +1,5 @@
-"""A try of the spawn grade: `python -m dagd.agent.spawned CHANNEL OUTPUT UMASK MEMORY_MB`, an interpreter of its own.
+"""A try of the spawn grade: `python -m dagd.agent.spawned CHANNEL OUTPUT UMASK MEMORY_MB USER`, an interpreter of its
+own.
 
 For DAG files whose import leaves threads, which a fork would not take along, and for systems without zygotes.
 """
@@ -14,6 +15,7 @@ from typing import NoReturn
 from dagd.agent import child
 from dagd.model.frames import Frame, FrameBuffer, encode_frame
 from dagd.model.states import Reason
+from dagd.observe.user import become
 from dagd.runtime.channel import Channel
 from dagd.runtime.entry import load_version, run_try
 from dagd.runtime.failures import describe_error
@@ -21,7 +23,8 @@ from dagd.runtime.failures import describe_error
 
 def main(words: Sequence[str]) -> NoReturn:
     """Reads its version and its launch, runs the body, sends the result."""
-    channel_fd, output, umask, memory_mb = map(int, words)
+    channel_fd, output, umask, memory_mb = map(int, words[:4])
+    become(words[4])
     os.set_inheritable(channel_fd, False)
     child.prepare()
     child.enter(output, (), memory_mb)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dagd.agent import kill, procfs
 from dagd.agent.journal import Journal, Token
 from dagd.agent.loop import Loop, Timer
-from dagd.agent.results import OUTCOMES, Ending, Kill, conclude, make_error, oom_kills
+from dagd.agent.results import Ending, Kill, conclude, make_error, oom_kills
+from dagd.agent.said import is_request, is_result
 from dagd.agent.stream import Stream
 from dagd.agent.versions import Version
 from dagd.model.frames import Frame, encode_frame
@@ -194,9 +195,9 @@ class Tries:
         """Frames that arrived from a try's own channel."""
         for frame in frames:
             kind = frame.get("t")
-            if kind == "request" and len(attempt.requests) < MOST_REQUESTS:
+            if kind == "request" and len(attempt.requests) < MOST_REQUESTS and is_request(frame):
                 self.request(attempt, frame)
-            elif kind == "result" and frame.get("outcome") in OUTCOMES:
+            elif kind == "result" and is_result(frame):
                 self.take_result(attempt, frame)
             else:
                 self.refuse(attempt, "a frame that no task sends")

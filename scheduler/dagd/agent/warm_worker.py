@@ -12,7 +12,7 @@ from dagd.agent import procfs
 from dagd.agent.launch_frames import batch_frame
 from dagd.agent.logs import LogPipe
 from dagd.agent.plumbing import OneTry, open_pipes
-from dagd.agent.results import OUTCOMES
+from dagd.agent.said import is_result
 from dagd.agent.stream import Stream
 from dagd.agent.tries import Grade, Try
 from dagd.model.frames import Frame, encode_frame
@@ -182,7 +182,7 @@ class WarmWorker:
     def _take(self, frames: list[Frame]) -> None:
         for frame in frames:
             kind, attempt = frame.get("t"), self.attempt
-            if kind == "result" and attempt is not None and frame.get("outcome") in OUTCOMES:
+            if kind == "result" and attempt is not None and is_result(frame):
                 self._take_result(attempt, frame)
             elif kind == "ready" and not self._is_ready:
                 self._is_ready = True

@@ -27,6 +27,8 @@ from typing import Any, NoReturn
 from dagd.agent import child, kill, worker
 from dagd.agent.linux import Mark, become_subreaper, name_process
 from dagd.agent.stream import receive_packet, send_packet
+from dagd.observe.private import keep_private
+from dagd.observe.user import become
 from dagd.runtime.entry import LoadedDag, load_version
 from dagd.runtime.failures import describe_error
 
@@ -243,8 +245,11 @@ def _count_threads() -> int:
 
 
 def main(words: Sequence[str]) -> NoReturn:
-    """The root zygote. `words`: control descriptor, umask, memory limit in MB."""
-    control, umask, memory_mb = map(int, words)
+    """The root zygote. `words`: control descriptor, umask, memory limit in MB, the agent's incarnation (by which
+    a later agent finds it: `procfs.marked`), and as whom to run."""
+    become(words[4])
+    keep_private()
+    control, umask, memory_mb = map(int, words[:3])
     mark = Mark()
     name_process("dagd-root")
     child.prepare()

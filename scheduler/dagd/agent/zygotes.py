@@ -133,7 +133,13 @@ class Zygotes:
         mine, other = packet_pair()
         env = {**os.environ, MARK: placeholder(self._incarnation)}
         with other:
-            words = [str(other.fileno()), str(self._config.umask), str(self._config.task_memory_mb)]
+            words = [
+                str(other.fileno()),
+                str(self._config.umask),
+                str(self._config.task_memory_mb),
+                self._incarnation,
+                self._config.run_as,
+            ]
             pid = spawn_python("dagd.agent.zygote", words, [other.fileno()], env)
         begun = time.monotonic()
         self._root_pid = pid

@@ -66,10 +66,11 @@ def delete(out: Output, dag: str, yes: bool, dry_run: bool) -> None:
             out.line(f"{row.name} would be deleted with {len(runs)} runs")
             return
         confirm(f"Delete {row.name} with {len(runs)} runs for good", yes=yes)
-        deleted = upkeep.delete_runs(database, runs, _audit("dags delete", row.name, f"{len(runs)} runs"))
+        deleted = upkeep.delete_runs(database, runs, _audit("runs delete", row.name, f"{len(runs)} runs"))
         with database.write() as connection:
             if upkeep.runs_of(connection, row.id):
                 raise Refused(f"{row.name} has new runs meanwhile", remedy="Say it again.")
+            _audit("dags delete", row.name, f"{deleted} runs")(connection)
             upkeep.delete_dag(connection, row.id)
     shutil.rmtree(known.log_folder / str(row.id), ignore_errors=True)
     ring_all(known.run_folder)
@@ -86,8 +87,9 @@ def _audit(action: str, subject: str, detail: str) -> Any:
 def reparse(out: Output, dag: str) -> None:
     """Have a DAG's file read again: its modification time is set to now, which the processor sees within a second."""
     known = settings()
-    with opened(known) as database, database.read() as connection:
+    with opened(known) as database, database.write() as connection:
         row = refs.find_dag(connection, refs.dag_alone(dag))
+        _audit("dags reparse", row.name, row.file)(connection)
     path = known.dags_folder / row.file
     try:
         os.utime(path)

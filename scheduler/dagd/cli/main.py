@@ -91,6 +91,7 @@ CONNECTIONS: Table = {
     "delete": ("connections:delete_connection", "Remove a connection"),
     "import": ("connections:import_connections", "Set connections from a JSON file"),
     "export": ("connections:export_connections", "All connections as JSON; --reveal shows their secrets"),
+    "rotate-key": ("rotation:rotate_key", "Seal every connection with a new key"),
 }
 DB: Table = {
     "migrate": ("db:migrate", "Bring the database to this release's schema"),

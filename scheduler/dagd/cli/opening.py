@@ -14,6 +14,7 @@ from dagd.cli.context import settings as load
 from dagd.cli.text import first_line
 from dagd.model.errors import Unreachable
 from dagd.model.settings import Settings
+from dagd.observe.private import keep_private
 from dagd.store.database import Database, open_database, unreachable
 from dagd.store.migrate import check_schema
 from dagd.store.reads import CannotOpen, DatabaseProblem
@@ -39,6 +40,7 @@ TELL_S = 1.0
 @contextmanager
 def opened(settings: Settings | None = None) -> Iterator[Database]:
     """The database at this release's schema. Raises Unreachable or SchemaMismatch."""
+    keep_private()
     known = settings or load()
     database = patiently(known, lambda: _open(known))
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from dagd.cli.output import Column, Output, with_output
 from dagd.cli.runs_shown import TASKS as INSTANCE_COLUMNS
 from dagd.cli.runs_shown import for_table
 from dagd.decide.results import CHOSE, RENDERED
+from dagd.engine.items import read_spilled
 from dagd.engine.loader import Graphs
 from dagd.model.states import AttemptState, Charge
 from dagd.runtime.masking import Masker
@@ -104,9 +104,9 @@ def read_value(row: Any) -> Any:
     text = row.body
     if text is None and row.file:
         try:
-            text = (settings().xcom_folder / Path(row.file).name).read_text("utf-8")
-        except OSError as error:
-            return f"(the file of this value cannot be read: {error.strerror})"
+            text = read_spilled(settings().xcom_folder, row.file)
+        except (OSError, ValueError) as error:
+            return f"(the file of this value cannot be read: {getattr(error, 'strerror', None) or error})"
     return None if text is None else to_shown(text)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import stat
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from pathlib import Path
@@ -15,6 +18,7 @@ from dagd.runtime.values import RETURN_KEY
 from dagd.runtime.xcom import split_items
 
 SPLIT_VALUES = 16
+SPILLED = re.compile(r"[0-9a-f]{64}")
 
 Stored = list[tuple[int, str | None, str | None]]  # (map_index, text, file), by map_index
 
@@ -54,7 +58,7 @@ class Items(ABC):
         return found
 
     def _text(self, text: str | None, file: str | None) -> str | None:
-        return (self._folder / file).read_text("utf-8") if file else text
+        return read_spilled(self._folder, file) if file else text
 
     def items(self, rows: Any, run: RunView, expand: ExpandSpec, pos: int) -> tuple[dict[str, str | None], list[int]]:
         """The items of index `pos` by argument name (None: the process has the literal), and the source lengths."""
@@ -97,3 +101,15 @@ class Items(ABC):
             return [item for part in known for item in part]
         length = (max if source.longest else min)(len(part) for part in known)
         return ["[" + ",".join(part[at] if at < len(part) else "null" for part in known) + "]" for at in range(length)]
+
+
+def read_spilled(folder: Path, name: str) -> str:
+    """A value that a task left in a file. Tasks can write into the folder: what is no plain file there, under the name
+    that a hash gives, is not followed. Raises ValueError, OSError."""
+    if not SPILLED.fullmatch(name):
+        raise ValueError(f"{name!r:.80} is no name of a stored value")
+    descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(f"{name} is no file")
+        return file.read()

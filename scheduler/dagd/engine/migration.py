@@ -6,6 +6,7 @@ import sys
 
 from dagd.model.errors import DagdError
 from dagd.model.settings import Settings, load_settings
+from dagd.observe.private import keep_private
 from dagd.store.database import open_database
 from dagd.store.migrate import migrate
 
@@ -24,6 +25,7 @@ def migrate_database(settings: Settings) -> str:
 
 def main() -> None:
     """Migrate by the settings of the environment; exit 5 with the error's words."""
+    keep_private()
     try:
         sys.stdout.write(migrate_database(load_settings()) + "\n")
     except DagdError as error:

@@ -16,6 +16,7 @@ from dagd.engine.processor import run_processor
 from dagd.engine.run import run_scheduler
 from dagd.model.settings import load_settings
 from dagd.observe.logs import log_to
+from dagd.observe.private import keep_private
 from dagd.observe.talk import to_stdout
 
 LOG = logging.getLogger("dagd.part")
@@ -49,7 +50,9 @@ def main() -> None:
     parser.add_argument("part", choices=["scheduler", "processor"])
     parser.add_argument("--ready-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--home", help="for whoever reads ps: nobody may look into this process")
     options = parser.parse_args()
+    keep_private()
     die_with_parent(options.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = load_settings()

@@ -19,11 +19,12 @@ from typing import Any
 
 from dagd.engine.doorbell import ring_all
 from dagd.engine.folder import Folder, KnownFile
-from dagd.engine.run import private_files
 from dagd.model.errors import AlreadyRunning, BrokenFile, Unreachable
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec, storable
+from dagd.observe.private import keep_private, private_files
 from dagd.observe.talk import Talk
+from dagd.observe.user import find_user
 from dagd.parsing.closure import content_hash
 from dagd.parsing.results import FileError, Limits, ParsedFile
 from dagd.parsing.sandbox import Sandbox
@@ -63,7 +64,7 @@ class Processor:
         limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
         return Sandbox(
             str(self._root), limits, jobs=2, default_timezone=settings["core.default_timezone"],
-            variables=self._variable, on_idle=on_idle,
+            variables=self._variable, on_idle=on_idle, run_as=settings["agent.run_as"],
         )  # fmt: skip
 
     def _idle(self) -> None:
@@ -293,7 +294,10 @@ def run_processor(
     settings: Settings, *, ready: Callable[[dict[str, Any]], None] | None = None, talk: Talk | None = None
 ) -> None:
     """Run the processor until SIGTERM or SIGINT."""
+    keep_private()
     private_files()
+    if settings["agent.run_as"]:
+        find_user(settings["agent.run_as"])
     database = open_database(settings.database_url, busy_timeout_s=settings["database.busy_timeout_s"])
     check_schema(database)
     lock = take_lock(settings.run_folder)

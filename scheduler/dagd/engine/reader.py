@@ -17,6 +17,9 @@ from dagd.store.secrets import Sealer
 Frame = dict[str, Any]
 LOG = logging.getLogger("dagd.reader")
 WRITES = frozenset({"trigger", "set_variable", "delete_variable"})
+# What a request may carry, by name. A task may send anything: what is not as here is refused before it is looked at.
+TEXTS = frozenset({"key", "id", "dag_id", "run_id", "task_id", "state", "value", "description"})
+LARGEST = 2**63
 
 
 class Reader(threading.Thread):
@@ -60,6 +63,7 @@ class Reader(threading.Thread):
         place = self._where(frame["token"])
         if place is None:
             raise DagdError("this try is no longer the current one")
+        check_arguments(frame["args"])
         if frame["kind"] in WRITES:
             return requests.write_for_task(self._database, frame["kind"], frame["args"], place), []
         value, masks = requests.read_for_task(self._database, self._sealer, frame["kind"], frame["args"], place)
@@ -68,6 +72,19 @@ class Reader(threading.Thread):
         elif frame["kind"] == "connection" and isinstance(value, dict):
             masks = [*masks, *secrets_of_connection(value)]
         return value, [secret for secret in masks if secret]
+
+
+def check_arguments(args: dict[str, Any]) -> None:
+    """Raises Refused for an argument that no task of ours sends."""
+    for name, value in args.items():
+        if name in TEXTS:
+            is_right = isinstance(value, str)
+        elif name == "conf":
+            is_right = isinstance(value, dict)
+        else:
+            is_right = isinstance(value, int) and -LARGEST <= value < LARGEST
+        if value is not None and not is_right:
+            raise Refused(f"a request's {name!r:.80} cannot be {str(value)!r:.80}")
 
 
 def _refusal(frame: Frame, error: Exception) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from typing import Any
 
 from dagd.agent import address
+from dagd.agent.config import current_umask
 from dagd.agent.launch import ensure_agent
 from dagd.engine.loop import Loop
 from dagd.engine.maintenance import Chores
 from dagd.engine.service import Scheduler
 from dagd.model.release import RELEASE
 from dagd.model.settings import Settings
+from dagd.observe.private import keep_private, private_files
 from dagd.observe.talk import Talk
 from dagd.store.database import open_database
 from dagd.store.migrate import check_schema
@@ -24,16 +26,12 @@ from dagd.store.migrate import check_schema
 LOG = logging.getLogger("dagd.scheduler")
 
 
-def private_files() -> None:
-    """Files that dagd makes are without rights for group and others."""
-    os.umask(0o077)
-
-
 def connector(settings: Settings) -> Callable[[], socket.socket]:
-    """How the executor reaches the agent: started when there is none. Raises OSError."""
+    """How the executor reaches the agent: started when there is none, with the umask of now. Raises OSError."""
+    umask = current_umask()
 
     def connect() -> socket.socket:
-        ensure_agent(settings, settings["agent.slots"])
+        ensure_agent(settings, settings["agent.slots"], umask)
         return address.connect(settings.home)
 
     return connect
@@ -43,10 +41,11 @@ def run_scheduler(
     settings: Settings, *, ready: Callable[[dict[str, Any]], None] | None = None, talk: Talk | None = None
 ) -> None:
     """Run a scheduler until SIGTERM or SIGINT. Its tries go on in the agent."""
+    keep_private()
+    connect = connector(settings)
+    private_files()
     database = open_database(settings.database_url, busy_timeout_s=settings["database.busy_timeout_s"])
     check_schema(database)
-    connect = connector(settings)
-    private_files_after(connect)
     scheduler = Scheduler(settings, database, connect, RELEASE, talk or Talk(None))
     scheduler.start()
     loop = Loop(scheduler)
@@ -71,12 +70,3 @@ def tune_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-
-
-def private_files_after(connect: Callable[[], socket.socket]) -> None:
-    """The agent takes over the user's umask for tries, so it is started first; then ours becomes private."""
-    try:
-        connect().close()
-    except OSError as error:
-        LOG.warning("the agent cannot be reached yet: %s", error)
-    private_files()

@@ -15,6 +15,8 @@ from typing import Any
 from dagd.agent.launch import ensure_agent, stop_agent
 from dagd.model.release import RELEASE
 from dagd.model.settings import Settings
+from dagd.observe.private import keep_private
+from dagd.observe.user import find_user
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 STEADY_S = 10.0
@@ -74,6 +76,8 @@ def start_part(part: Part, settings: Settings) -> int:
         str(writing),
         "--parent",
         str(os.getpid()),
+        "--home",
+        str(settings.home),
     ]
     part.process = subprocess.Popen(command, env=environment(settings), pass_fds=[writing], stdin=subprocess.DEVNULL)
     part.started_at = time.monotonic()
@@ -214,4 +218,7 @@ def _reap_children() -> None:
 
 def run_up(settings: Settings) -> None:
     """Run everything until told to stop."""
+    keep_private()
+    if settings["agent.run_as"]:
+        find_user(settings["agent.run_as"])
     Up(settings).run()

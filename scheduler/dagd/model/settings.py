@@ -49,6 +49,7 @@ KEYS: dict[str, Key] = {
         Key("agent.slots", int, 32, "Worker slots of this host"),
         Key("agent.idle_exit_s", float, 60.0, "An agent without scheduler and tries leaves after this"),
         Key("agent.log_limit_mb", int, 100, "Most log bytes of one try"),
+        Key("agent.run_as", str, "", "User of tasks and DAG files, when dagd runs as root; empty: dagd's own"),
         Key("agent.task_memory_mb", int, 0, "Address-space limit of one try; 0: none"),
         Key("parsing.sweep_s", float, 1.0, "Pause between two sweeps over the DAG folder"),
         Key("parsing.timeout_s", float, 8.0, "Wall time that one DAG file may take to import"),

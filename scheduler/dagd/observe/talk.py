@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from typing import TextIO
@@ -18,6 +19,13 @@ ASCII = {
     "start": ">",
 }
 COLOURS = {"success": "32", "failed": "31", "error": "31", "cancelled": "33", "new": "36", "start": "36"}
+# Control characters, and those that reorder or hide others: names and errors of DAG files come from anywhere.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """One line of text as a terminal or a log may show it."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 class Talk:
@@ -37,7 +45,7 @@ class Talk:
         if self._colour and glyph in COLOURS:
             mark = f"\x1b[{COLOURS[glyph]}m{mark}\x1b[0m"
         try:
-            self._stream.write(f"{time.strftime('%H:%M:%S')} {mark} {text}\n")
+            self._stream.write(f"{time.strftime('%H:%M:%S')} {mark} {plain(text)}\n")
             self._stream.flush()
         except (OSError, ValueError):
             self._stream = None

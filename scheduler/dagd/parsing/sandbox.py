@@ -19,18 +19,19 @@ from dagd.parsing.results import FileError, Limits, ParsedFile, parsed_from_json
 _AT_ONCE = 8
 Lookup = Callable[[str], str | None]
 IDLE_S = 0.25
-_START = "import sys; sys.path[:] = {path!r}; from dagd.parsing.zygote import main; main({fd})"
+_START = "import sys; sys.path[:] = {path!r}; from dagd.parsing.zygote import main; main({fd}, {user!r})"
 
 
 class Sandbox:
-    """A parsing process that stays until it is closed. `variables` answers `Variable.get` in DAG files; `on_idle` is
-    called while no file has ended for a while."""
+    """A parsing process that stays until it is closed, of the user `run_as` when that is not empty. `variables` answers
+    `Variable.get` in DAG files; `on_idle` is called while no file has ended for a while."""
 
     def __init__(
         self, folder: str, limits: Limits | None = None, *, jobs: int = 2, default_timezone: str = "UTC",
         lint: bool = False, variables: Lookup | None = None, on_idle: Callable[[], None] | None = None,
+        run_as: str = "",
     ) -> None:  # fmt: skip
-        self._on_idle = on_idle
+        self._on_idle, self._run_as = on_idle, run_as
         self.folder = os.path.abspath(folder)
         self.limits = limits or Limits()
         self._job: dict[str, Any] = {
@@ -69,7 +70,7 @@ class Sandbox:
             return self._socket
         ours, theirs = socket.socketpair()
         path = [entry for entry in sys.path if entry]
-        code = _START.format(path=path, fd=theirs.fileno())
+        code = _START.format(path=path, fd=theirs.fileno(), user=self._run_as)
         self._process = subprocess.Popen(
             [sys.executable, "-c", code], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, env=clean_environment(), start_new_session=True,
@@ -107,7 +108,7 @@ class Sandbox:
             boxes = [
                 Sandbox(
                     self.folder, self.limits, jobs=1, default_timezone=self._job["default_timezone"],
-                    lint=self._job["lint"], variables=self._variables,
+                    lint=self._job["lint"], variables=self._variables, run_as=self._run_as,
                 )
                 for _ in some
             ]  # fmt: skip

@@ -12,15 +12,23 @@ from typing import Any
 
 from dagd.authoring import asset_decorator, bash, decorators, groups, sensor, store_access  # noqa: F401 - for the children
 from dagd.model.frames import FrameBuffer, encode_frame
+from dagd.observe.private import keep_private
+from dagd.observe.user import become
 from dagd.parsing.supervisor import Supervisor
 
-_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+# What the agent knows it by: nothing below it may command an agent (`agent/address.py`).
+NAME = b"dagd-parse"
 
 
-def main(fd: int) -> None:
-    """Serve one parent over the socket `fd` until it closes it."""
+def main(fd: int, run_as: str = "") -> None:
+    """Serve one parent over the socket `fd` until it closes it, as another user if one is named."""
+    become(run_as)
+    keep_private()
     parent = socket.socket(fileno=fd)
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_NAME, NAME, 0, 0, 0)
     gc.collect()
     gc.freeze()
     buffer = FrameBuffer()

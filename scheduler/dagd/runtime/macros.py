@@ -52,6 +52,10 @@ MACROS = Macros(
 )
 
 
+# The modules among them: templates see these, and nothing that they have imported themselves.
+OFFERED = frozenset({"time", "uuid", "dateutil"})
+
+
 def show_ds(value: Any) -> str:
     """An instant as YYYY-MM-DD."""
     return str(value.strftime("%Y-%m-%d"))

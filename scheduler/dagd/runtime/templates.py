@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dagd.model.errors import DagdError, TemplateFailed
-from dagd.runtime.macros import FILTERS
+from dagd.runtime.macros import FILTERS, OFFERED
 from dagd.runtime.quoting import Raw, mark, quote_marked
 
 if TYPE_CHECKING:
@@ -131,6 +132,12 @@ def _classes() -> dict[str, Any]:
                 return variables[key]
             return self.parent.get(key, missing)
 
+    class _Sandbox(SandboxedEnvironment):
+        """Jinja's own sandbox hides what begins with an underscore, but `macros.uuid.os` leads out of it."""
+
+        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+            return super().is_safe_attribute(obj, attr, value) and not _leads_out(obj, value)
+
     def lazy(base: Any, name: str) -> Any:
         def render(self: Any, variables: Mapping[str, Any]) -> Any:
             return base.template_class.render(self, {_VARIABLES: variables})
@@ -138,11 +145,20 @@ def _classes() -> dict[str, Any]:
         template = type("LazyTemplate", (base.template_class,), {"render": render})
         return type(name, (base,), {"context_class": _LazyContext, "template_class": template})
 
-    class _NativeSandbox(SandboxedEnvironment, NativeEnvironment):
+    class _NativeSandbox(_Sandbox, NativeEnvironment):
         template_class = NativeEnvironment.template_class
 
-    text = lazy(SandboxedEnvironment, "TextEnvironment")
+    text = lazy(_Sandbox, "TextEnvironment")
     return {"text": text, "shell": text, "native": lazy(_NativeSandbox, "NativeEnvironment")}
+
+
+def _leads_out(found_on: Any, value: Any) -> bool:
+    """Whether a module that `macros` offers would hand out another one, by which any command can be run. What a DAG
+    file puts into its own macros is its own business."""
+    if not isinstance(value, ModuleType) or not isinstance(found_on, ModuleType):
+        return False
+    root = found_on.__name__.partition(".")[0]
+    return root in OFFERED and not value.__name__.startswith(f"{root}.")
 
 
 def make_environment(loaded: LoadedDag, kind: str) -> jinja2.Environment:

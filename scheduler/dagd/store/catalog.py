@@ -13,6 +13,7 @@ from dagd.store import dialects
 from dagd.store.requests import write_audit
 from dagd.store.schema import audit, dag, pool, variable
 from dagd.store.schema import connection as connection_table
+from dagd.store.secrets import Sealer
 
 DEFAULT_POOL = "default_pool"
 
@@ -84,6 +85,22 @@ def set_connection(connection: Connection, name: str, sealed: str, description: 
     statement = dialects.upsert(connection, connection_table, ["id"], ["sealed", "description"])
     connection.execute(statement, {"id": name, "sealed": sealed, "description": description})
     write_audit(connection, actor, "connections set", name)
+
+
+def reseal_connections(connection: Connection, sealer: Sealer, after: str, limit: int, actor: str) -> tuple[str, int]:
+    """Seal some connections (by id, those after one) with the newest key; the last id looked at, empty at the end, and
+    how many were sealed anew, which the audit log is told. Raises DagdError for one that no key opens."""
+    table = connection_table
+    found = connection.execute(select(table).where(table.c.id > after).order_by(table.c.id).limit(limit)).all()
+    changed = 0
+    for row in found:
+        sealed = sealer.reseal(row.sealed)
+        if sealed is not None:
+            same = (table.c.id == row.id) & (table.c.sealed == row.sealed)
+            changed += connection.execute(update(table).where(same).values(sealed=sealed)).rowcount
+    if changed:
+        write_audit(connection, actor, "connections rotate-key", "*", f"{changed} sealed with the newest key")
+    return (found[-1].id if len(found) == limit else ""), changed
 
 
 def delete_connection(connection: Connection, name: str, actor: str) -> bool:

@@ -9,9 +9,10 @@ from sqlalchemy.exc import DBAPIError
 
 from dagd.model.errors import SchemaMismatch, Unreachable
 from dagd.store.database import Database, unreachable
+from dagd.store.guards import guard_audit
 from dagd.store.schema import metadata
 
-HEAD = "0003"
+HEAD = "0004"
 SHARDS = 64
 DEFAULT_POOL_SLOTS = 128
 
@@ -71,6 +72,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
 def create(connection: Connection) -> None:
     """All tables of HEAD at once. A test holds that this equals `upgrade` from nothing; it spares importing Alembic."""
     metadata.create_all(connection, checkfirst=False)
+    guard_audit(connection)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version (version_num) VALUES (:head)"), {"head": HEAD})
 

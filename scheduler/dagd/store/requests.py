@@ -282,15 +282,16 @@ def write_for_task(database: Database, kind: str, args: dict[str, Any], place: t
             again = _reset_run(connection, args, key) if args.get("reset") else None
             made = again or trigger_run(
                 connection, args["dag_id"], conf=args.get("conf"), run_id=args.get("run_id"), key=key,
-                logical_at=args.get("logical_date"), actor="task",
+                logical_at=args.get("logical_date"), actor=_task_name(connection, place),
             )  # fmt: skip
             return {"run_id": made.run_id, "created": made.created, "id": made.id}
         if kind == "set_variable":
+            _check_key(args["key"])
             statement = dialects.upsert(connection, variable, ["key"], ["value"])
             connection.execute(statement, {"key": args["key"], "value": args["value"]})
         elif kind == "delete_variable":
             connection.execute(delete(variable).where(variable.c.key == args["key"]))
-        write_audit(connection, "task", kind, args["key"])
+        write_audit(connection, _task_name(connection, place), kind, args["key"])
     return None
 
 
@@ -313,6 +314,25 @@ def _reset_run(connection: Connection, args: dict[str, Any], key: str) -> Trigge
     payload = {"instances": [[one.task_id, None] for one in spec_from_json(text).tasks]}
     put_command(connection, "clear", row.id, found.id, payload, subject=f"{row.name}/{found.run_id}", actor="task")
     return Triggered(found.id, found.run_id, False)
+
+
+def _check_key(key: str) -> None:
+    if not 0 < len(key) <= LONGEST_KEY or not key.isprintable() or key.strip() != key:
+        raise Refused(f"{key[:80]!r} is no name of a variable", remedy="It is 1 to 250 printable characters.")
+
+
+def _task_name(connection: Connection, place: tuple[int, int, int]) -> str:
+    """Who a task is, for the audit log: `task DAG/RUN/TASK/INDEX`."""
+    run, task_no, index = place
+    found = connection.execute(
+        select(dag.c.name, dag_run.c.run_id, task.c.task_id)
+        .join(dag, dag.c.id == dag_run.c.dag_id)
+        .join(task, and_(task.c.dag_id == dag.c.id, task.c.task_no == task_no))
+        .where(dag_run.c.id == run)
+    ).first()
+    if found is None:
+        return "task"
+    return "task " + "/".join([*found, *([] if index < 0 else [str(index)])])
 
 
 def user_name() -> str:
