@@ -14,5 +14,6 @@ from dagd.observe.talk import to_stdout
 @click.option("--dags", "folder", type=click.Path(), help="Folder of the DAG files.")
 def processor(folder: str | None) -> None:
     """The part that reads DAG files, alone."""
-    log_to(None)
-    run_processor(settings(core__dags_folder=folder), talk=to_stdout())
+    known = settings(core__dags_folder=folder)
+    log_to(None, form=known["log.format"])
+    run_processor(known, talk=to_stdout())

@@ -12,6 +12,7 @@ from dagd.engine import loader
 from dagd.engine.launcher import Launcher
 from dagd.engine.loader import Graphs
 from dagd.executors.protocol import Executor
+from dagd.observe.logs import ids
 from dagd.store import facts, outbox
 from dagd.store.database import Database, LazyRead, Row
 
@@ -106,7 +107,7 @@ class Callbacks:
                 failed = result["outcome"] != "succeed"
                 error = json.dumps(result.get("error") or result.get("reason")) if failed else None
                 if failed:
-                    LOG.warning("callback %s failed: %s", token, error)
+                    LOG.warning("a callback failed: %s", error, extra=ids(token=token))
                 outbox.close_callback(connection, row_id, tried, error, give_up=tried + 1 >= TRIES)
                 self._in_flight.discard(token)
                 tokens.append(token)

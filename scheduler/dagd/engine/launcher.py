@@ -13,6 +13,7 @@ from dagd.executors.protocol import Executor
 from dagd.model.plans import Launch
 from dagd.model.settings import Settings
 from dagd.model.states import RunKind
+from dagd.observe.logs import ids
 from dagd.store import facts
 from dagd.store.database import Database, LazyRead
 
@@ -50,7 +51,8 @@ class Launcher:
                         common[run.id] = self._common(read, dag, run)
                     tries.append(self._frame(read, dag, run, launch))
                 except (LookupError, OSError, ValueError) as error:
-                    LOG.warning("try %s cannot be launched", launch.token, exc_info=error)
+                    told = ids(token=launch.token, run=run.run_id, dag=state.dags[run.dag].name, try_no=launch.try_no)
+                    LOG.warning("a try cannot be launched", exc_info=error, extra=told)
                     problem = {"type": type(error).__name__, "message": f"its values cannot be read: {error}"}
                     failed.append({"token": launch.token, "outcome": "fail", "ended_at": launch.now, "error": problem})
         places = {run_id: place for place, run_id in enumerate(common)}

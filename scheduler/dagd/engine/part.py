@@ -56,7 +56,7 @@ def main() -> None:
     die_with_parent(options.parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = load_settings()
-    log_to(settings.log_folder / f"{options.part}.log")
+    log_to(settings.log_folder / f"{options.part}.log", form=settings["log.format"])
     run = run_scheduler if options.part == "scheduler" else run_processor
     run(settings, ready=say_ready(options.ready_fd), talk=to_stdout())
 

@@ -22,6 +22,7 @@ from dagd.engine.folder import Folder, KnownFile
 from dagd.model.errors import AlreadyRunning, BrokenFile, Unreachable
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec, storable
+from dagd.observe.metrics import ProcessorMetrics, remove_metrics, write_metrics
 from dagd.observe.private import keep_private, private_files
 from dagd.observe.talk import Talk
 from dagd.observe.user import find_user
@@ -53,6 +54,7 @@ class Processor:
         self._unwritten: set[str] = set()
         self._before: dict[str, str] | None = None  # the owners before parses that are not stored yet
         self.is_parsing = False
+        self.metrics = ProcessorMetrics()
         self._beat_at = 0.0
         self._written_at = self._swept_at = 0.0
         self._in_flight: set[str] = set()
@@ -107,7 +109,13 @@ class Processor:
             with self._database.write() as connection:
                 detail = f"{len(self._folder.files)} files"
                 components.beat(connection, "processor", socket.gethostname(), os.getpid(), detail)
+            write_metrics(self._settings.run_folder, "processor", self.metrics)
             self._beat_at = time.monotonic()
+
+    def _measure(self, name: str, parsed: ParsedFile) -> None:
+        self.metrics.parses += 1
+        self.metrics.parse_errors += parsed.error is not None
+        self.metrics.parse_s[name] = parsed.seconds
 
     def _changed_files(self) -> list[str]:
         """Files to parse: new, touched with another content, importing something touched, or due for another try."""
@@ -150,6 +158,7 @@ class Processor:
             self._before = self._folder.owners()
         for name in gone:
             del self._folder.files[name]
+            self.metrics.parse_s.pop(name, None)
         names = {os.path.abspath(self._folder.files[name].path): name for name in changed}
         self._in_flight.update(changed)
         self.is_parsing = True
@@ -157,6 +166,7 @@ class Processor:
             name = names[parsed.path]
             self._in_flight.discard(name)
             self._folder.take(name, parsed)
+            self._measure(name, parsed)
             self._set_retry(name, parsed)
             self._unwritten.add(name)
             self._flush()
@@ -313,6 +323,7 @@ def run_processor(
         LOG.info("stopped while parsing")
     finally:
         processor.close()
+        remove_metrics(settings.run_folder, "processor")
         database.close()
         os.close(lock)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from dagd.model.errors import DagdError, Refused
+from dagd.observe.logs import ids
 from dagd.runtime.masking import secrets_of_connection, secrets_of_variable
 from dagd.store import requests
 from dagd.store.database import Database
@@ -91,6 +92,6 @@ def _refusal(frame: Frame, error: Exception) -> dict[str, Any]:
     """Why a request has no answer. What cannot even be asked (a NUL in a key) must not end the thread."""
     if isinstance(error, DagdError):
         return {"code": error.code, "what": error.what, "remedy": error.remedy}
-    LOG.warning("a task's request is refused", exc_info=error)
+    LOG.warning("a task's request is refused", exc_info=error, extra=ids(token=frame["token"], kind=frame["kind"]))
     what = f"the {frame['kind']} cannot be looked up: {getattr(error, 'orig', None) or error}"
     return {"code": Refused.code, "what": what, "remedy": None}

@@ -52,7 +52,7 @@ def run_scheduler(
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
             signal.signal(number, lambda *_: loop.stop())
-    chores = Chores(settings, database)
+    chores = Chores(settings, database, scheduler.metrics)
     chores.start()
     if ready is not None:
         ready({"slots": settings["agent.slots"], "pid": os.getpid()})

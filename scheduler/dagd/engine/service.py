@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from dagd.executors.local import LocalExecutor
 from dagd.model.errors import Doubt, Fenced, InvalidSchedule
 from dagd.model.plans import Launch, Plan, Start
 from dagd.model.settings import Settings
+from dagd.observe.logs import ids
+from dagd.observe.metrics import SchedulerMetrics
 from dagd.observe.talk import Talk, duration_text
 from dagd.store import dialects, facts
 from dagd.store.database import Database, DBAPIError
@@ -63,7 +66,7 @@ class Scheduler:
         self.seed = secrets.randbits(32)
         self.callbacks = Callbacks(database, self.graphs, self.launcher)
         self.failures = self.failed_at = 0
-        self.turns = 0
+        self.metrics = SchedulerMetrics()
         self.carried: list[Start] = []
         self.carried_since = 0
 
@@ -78,6 +81,7 @@ class Scheduler:
 
     def join(self) -> None:
         """A new incarnation with memory from the database."""
+        self.metrics.fences_lost += self.membership.incarnation != 0
         self.membership.join()
         self.committer.close()
         self.committer = Committer(self.database, self.clock, self.membership.incarnation)
@@ -90,6 +94,7 @@ class Scheduler:
         """Drop all memory and fill it from the database; live tries are asked for again."""
         prefix = f"{self.membership.incarnation:x}.{secrets.token_hex(3)}"
         self.state = State(token_prefix=prefix, max_map_length=self.settings["core.max_map_length"])
+        self.metrics.rebuilds += 1
         self.state.id_seq = secrets.randbits(16)
         self.state.capacity = self.executor.capacity()
         self.pending, self.carried = Inputs(), []
@@ -141,7 +146,7 @@ class Scheduler:
 
     def turn(self, inputs: Inputs) -> bool:
         """Decide and commit one turn. False when memory was dropped and the turn is to be taken again."""
-        self.turns += 1
+        begun = time.perf_counter()
         self.seed += 1
         now = self.clock.now()
         try:
@@ -157,7 +162,9 @@ class Scheduler:
         except TROUBLE as error:
             if isinstance(error, DBAPIError) and dialects.is_disconnect(error):
                 raise
-            LOG.warning("a turn met the unexpected, memory is rebuilt", exc_info=error)
+            LOG.warning(
+                "a turn met the unexpected, memory is rebuilt", exc_info=error, extra=ids(turn=self.metrics.turns)
+            )
             self.recover(inputs, now)
             return False
         if commits:
@@ -165,6 +172,7 @@ class Scheduler:
         else:
             self.carry(plan.starts, now)
         self.act(plan)
+        self.metrics.turned(begun, inputs, plan, committed=bool(commits))
         return True
 
     def recover(self, inputs: Inputs, now: int) -> None:
@@ -202,7 +210,8 @@ class Scheduler:
             except TROUBLE as error:
                 if isinstance(error, DBAPIError) and dialects.is_disconnect(error):
                     raise
-                LOG.error("DAG %s is set aside: %s", dag_id, error)
+                name = self.state.dags[dag_id].name if dag_id in self.state.dags else dag_id
+                LOG.error("a DAG is set aside: %s", error, extra=ids(dag=name))
                 loader.hold(self.database, dag_id, str(error))
 
     def _part_of(self, inputs: Inputs, dag_id: int) -> Inputs:

@@ -16,6 +16,7 @@ from dagd.agent.launch import ensure_agent, stop_agent
 from dagd.model.release import RELEASE
 from dagd.model.settings import Settings
 from dagd.observe.private import keep_private
+from dagd.observe.systemd import Notify
 from dagd.observe.user import find_user
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
@@ -102,6 +103,7 @@ class Up:
         self.parts = [Part("scheduler"), Part("processor")]
         self.wake_read, self.wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.stopping = False
+        self.notify = Notify()
 
     def ask_stop(self, *_: object) -> None:
         """Signal handler: stop everything."""
@@ -153,6 +155,7 @@ class Up:
         say(f"{mark} scheduler  {mark} {self.settings['agent.slots']} workers  {mark} processor")
         facts = self.parts[1].facts
         folder = os.path.relpath(self.settings.dags_folder)
+        self.notify.say("READY=1", f"STATUS={facts.get('dags')} DAGs in {facts.get('files')} files")
         say(
             f"{folder}/  {facts.get('files')} files, {facts.get('dags')} DAGs, {facts.get('errors')} errors"
             f" (parsed in {facts.get('ms')} ms)      Ctrl-C stops · dagd status · dagd logs"
@@ -166,10 +169,12 @@ class Up:
                 self._drain()
                 for part in self.parts:
                     self._look_after(part)
+                if all(part.process is not None for part in self.parts):
+                    self.notify.say("WATCHDOG=1")
 
     def _timeout(self) -> float | None:
-        due = [part.restart_at for part in self.parts if part.process is None]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        due = [max(0.0, part.restart_at - time.monotonic()) for part in self.parts if part.process is None]
+        return min([*due, *([] if self.notify.every_s is None else [self.notify.every_s])], default=None)
 
     def _drain(self) -> None:
         try:
@@ -192,6 +197,7 @@ class Up:
 
     def _stop_all(self) -> None:
         """Ask every part and the agent to end; what has not after the time is killed."""
+        self.notify.say("STOPPING=1")
         say("stopping")
         deadline = time.monotonic() + STOP_S
         running = [part.process for part in self.parts if part.process is not None]

@@ -67,6 +67,7 @@ KEYS: dict[str, Key] = {
             "Base64 key(s) that seal connections, newest first; empty: <home>/keys",
             secret=True,
         ),
+        Key("log.format", str, "text", "text or json: lines of dagd's own logs"),
         Key("notify.webhook_url", str, "", "Alerts are posted here as JSON", secret=True),
         Key("notify.email_to", str, "", "Alerts are mailed here"),
         Key("notify.smtp_url", str, "", "smtp://user:password@host:port", secret=True),

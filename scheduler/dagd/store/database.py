@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult, Row, create_engine
+from sqlalchemy import Connection, CursorResult, Row, create_engine, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool, QueuePool
@@ -53,7 +53,12 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.statements = 0  # sent so far; a metric, not exact between threads
+        event.listen(engine, "before_cursor_execute", self._count)
         self._writer = engine.execution_options(dagd_write=True)
+
+    def _count(self, *_: object) -> None:
+        self.statements += 1
 
     @property
     def is_sqlite(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from dagd.store import dialects
 from dagd.store.schema import outbox
@@ -23,6 +23,13 @@ def due(connection: Connection, limit: int) -> list[Row[Any]]:
             .limit(limit)
         )
     )
+
+
+def backlog(connection: Connection) -> tuple[int, float]:
+    """How many rows are not delivered yet, and the age of the oldest in seconds."""
+    statement = select(func.count(), func.min(outbox.c.created_at)).where(outbox.c.delivered_at.is_(None))
+    count, oldest = connection.execute(statement).one()
+    return int(count), 0.0 if oldest is None else max(0, dialects.clock(connection) - oldest) / 1_000_000
 
 
 def open_callbacks(connection: Connection, limit: int, after: int = 0) -> list[Row[Any]]:
