@@ -52,7 +52,9 @@ class Family:
         for labels, value in self.samples:
             suffix = labels.get("__suffix__", "")
             inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items() if key != "__suffix__")
-            yield f"{self.name}{suffix}{{{inner}}} {value!r}" if inner else f"{self.name}{suffix} {value!r}"
+            yield (
+                f"{self.name}{suffix}{{{inner}}} {_number(value)}" if inner else f"{self.name}{suffix} {_number(value)}"
+            )
 
 
 @click.command()
@@ -66,6 +68,11 @@ def exposition(known: Settings) -> str:
     with opened(known) as database, database.read() as connection:
         families = [*_of_database(connection, known), *_of_parts(known.run_folder)]
     return "".join(f"{line}\n" for family in families for line in family.lines())
+
+
+def _number(value: float) -> str:
+    """With every digit that matters: %g would round a counter after a million."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _escaped(text: str) -> str:
