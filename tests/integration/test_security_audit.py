@@ -26,6 +26,10 @@ MUTATING: dict[str, list[str]] = {
     "tasks mark": ["sales/run1/load", "--state", "failed", "--yes"],
     "tasks kill": ["sales/run3/extract", "--yes"],
     "deadlines ack": ["sales/run2"],
+    "backfill create": ["sales", "--from", "2026-09-01", "--to", "2026-09-03"],
+    "backfill pause": ["b-1"],
+    "backfill resume": ["b-1"],
+    "backfill cancel": ["b-1", "--yes"],
     "pools set": ["etl", "5"],
     "pools delete": ["etl", "--yes"],
     "variables set": ["k", "v"],
@@ -48,7 +52,7 @@ OTHERS = {
     "tasks render", "tasks test", "assets list", "assets show", "assets events", "assets deps", "deadlines list",
     "pools list", "schedules preview", "variables list", "variables get", "variables export", "connections list",
     "db migrate", "db current", "db check", "db backup", "db stats", "config show", "config check", "config get",
-    "audit list",
+    "audit list", "backfill list", "backfill show", "backfill watch",
 }  # fmt: skip
 
 
@@ -101,6 +105,8 @@ def test_a_change_without_its_audit_row_does_not_happen(world: World, verb: str,
     for word in MUTATING[verb]:
         short = next((one for one in names if word == one or word.startswith(f"{one}/")), None)
         words.append(word if short is None else word.replace(short, names[short], 1))
+    if verb in {"backfill pause", "backfill resume", "backfill cancel"}:
+        assert world.run("backfill", "create", *MUTATING["backfill create"]).exit_code == 0
     if verb == "dags unpause":
         assert world.run("dags", "pause", "sales").exit_code == 0
     if verb == "dags delete":

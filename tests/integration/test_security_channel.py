@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dagd.agent.said import is_result
 from dagd.engine.reader import Reader
 from dagd.store import catalog, transitions
 from dagd.store.secrets import open_sealer
@@ -134,3 +135,15 @@ def test_a_task_of_another_try_is_not_answered(sqlite_url: str, tmp_path: Path) 
     database.close()
     assert not answers[0]["ok"]
     assert "no longer the current one" in answers[0]["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        "soon", {"kind": "nothing"}, {"kind": []}, {"kind": "time", "at": "soon"}, {"kind": "time", "in_us": 1},
+        {"kind": "time", "at": 10**30}, {"kind": "file", "path": "/x", "every_us": -1}, {"kind": "file"},
+    ],
+)  # fmt: skip
+def test_a_forged_trigger_is_no_result(trigger: Any) -> None:
+    assert not is_result({"t": "result", "outcome": "defer", "trigger": trigger})
+    assert is_result({"t": "result", "outcome": "defer", "trigger": {"kind": "time", "at": 1}})

@@ -12,6 +12,7 @@ from typing import Any
 
 from dagd.model.frames import Frame
 from dagd.model.specs import storable
+from dagd.model.triggers import check_trigger
 
 OUTCOMES = frozenset({"succeed", "fail", "skip", "defer"})
 # Values that spill to a file are named by the hash of their content: no other name ever becomes a path.
@@ -83,6 +84,15 @@ def _is_span(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_instant, value))
 
 
+def _is_trigger(value: Any) -> bool:
+    try:
+        check_trigger(value)
+    except (ValueError, TypeError, AttributeError):
+        return False
+    is_ready = value["kind"] != "time" or value.get("at") is not None
+    return is_ready and _fits(value, {"every_us": _is_instant, "max_wait_us": _is_instant, "at": _is_instant})
+
+
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -98,5 +108,5 @@ _RESULT: dict[str, Check] = {
     "xcom": _is_xcom, "rendered": _is_rendered, "assets": _is_assets, "branch": _is_texts, "label": _is_text,
     "message": _is_text, "reason": _is_text, "error": _is_object, "retry": _is_retry, "state": _is_object,
     "map_length": _is_count, "exit_code": _is_small, "signal": _is_small, "until": _is_instant,
-    "poke_every_us": _is_instant, "at": _is_span,
+    "poke_every_us": _is_instant, "at": _is_span, "trigger": _is_trigger, "timeout_us": _is_instant,
 }  # fmt: skip
