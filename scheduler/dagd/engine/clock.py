@@ -11,6 +11,7 @@ class Clock:
     def __init__(self) -> None:
         self._offset = time.time_ns() // 1000 - self._monotonic()
         self._last = 0
+        self._is_guess = True
 
     @staticmethod
     def _monotonic() -> int:
@@ -22,7 +23,13 @@ class Clock:
         return self._last
 
     def follow(self, database_now: int, slack: int = 2_000) -> None:
-        """Take the database's clock; differences within its resolution are left alone."""
+        """Take the database's clock; differences within its resolution are left alone.
+
+        What this host's clock said before is forgotten: one that is ahead would hold `now` where it stood, and all
+        would fire early until the database has caught up.
+        """
+        if self._is_guess:
+            self._is_guess, self._last = False, 0
         offset = database_now - self._monotonic()
         if abs(offset - self._offset) > slack:
             self._offset = offset
