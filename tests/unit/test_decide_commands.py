@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from dagd.decide.commands import Request
+from dagd.decide.state import RunView
 from dagd.model.specs import GroupSpec
+from dagd.model.states import RunKind
 from dagd.model.times import SECOND
 from tests.core_driver import T0, Driver, dag, expand, items, over
 
@@ -204,3 +206,13 @@ def test_a_clear_begins_dagrun_timeout_anew() -> None:
     driver.tick(59)
     driver.finish("a")
     assert driver.run_state() == "success"
+
+
+def test_a_run_that_is_found_together_with_its_cancel_never_waits_for_a_place() -> None:
+    driver = Driver(dag(tasks=CHAIN), check_rebuild=True)
+    driver.rows.insert_run(1, 1, "m-1", RunKind.MANUAL, T0, T0)
+    found, named = (RunView(driver.graphs[1], 1, vars(driver.rows.runs[1])) for _ in range(2))
+    driver.turn(arrivals=[found], commands=[Request(1, "cancel", named, {})])
+    assert driver.run_state() == "cancelled"
+    assert driver.state.runs == {}
+    assert (driver.state.dags[1].queued, driver.state.dags[1].order) == ([], [])

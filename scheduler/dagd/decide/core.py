@@ -56,6 +56,10 @@ def decide(state: State, inputs: Inputs, now: int, seed: int) -> Plan:
     """
     turn = Turn(state, now, random.Random(seed))
     _take_facts(turn, inputs)
+    for run in inputs.arrivals:  # before the commands: one of them may be about it
+        if run.id not in state.runs:
+            runs.enlist(turn, state.dags[run.dag], run)
+            deadlines.set_with_run(turn, run)
     for token, pid, started_at, agent in inputs.started:
         results.report_started(turn, token, pid, started_at, agent)
     for result in inputs.results:
@@ -105,12 +109,7 @@ def _take_changes(turn: Turn, inputs: Inputs) -> set[int]:
         runs.subscribe(turn, dag)
         admission.wake(turn, dag, 0)
         looked_at.add(dag_id)
-    for run in inputs.arrivals:
-        if run.id not in turn.state.runs:
-            dag = turn.state.dags[run.dag]
-            runs.enlist(turn, dag, run)
-            deadlines.set_with_run(turn, run)
-            looked_at.add(run.dag)
+    looked_at.update(run.dag for run in inputs.arrivals)
     return looked_at
 
 
