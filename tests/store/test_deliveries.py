@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from dagd.model.errors import Doubt
 from dagd.model.plans import AssetEventRow, Plan
-from dagd.store import facts, reads, reads_assets, reads_runs, turns
+from dagd.store import catalog, facts, reads, reads_assets, reads_runs, turns
 from dagd.store.database import Database
 from dagd.store.schema import asset, asset_delivery, asset_event, dag
 from tests import factories as make
@@ -82,6 +82,18 @@ def test_s7_an_event_is_consumed_by_one_run_and_another_doubts(connection: Conne
     assert open_of(connection) == []
     taken = connection.execute(select(asset_delivery.c.dag_id, asset_delivery.c.event_id, asset_delivery.c.run_id))
     assert set(taken.all()) == {(one, 5, 71), (one, 6, 72), (two, 5, 73), (two, 6, 73)}
+
+
+def test_s10_a_paused_dag_consumes_nothing_and_its_events_stay_open(connection: Connection) -> None:
+    one, two = listener(connection, "one", "orders"), listener(connection, "two", "orders")
+    write(connection, asset_events=[event(5)])
+    catalog.set_paused(connection, one, "one", True, "ann")
+    for wrong in ([(one, 71, (5,))], [(two, 73, (5,)), (one, 71, (5,))]):
+        with pytest.raises(Doubt, match="not paused"), connection.begin_nested():
+            write(connection, consumed=wrong)
+    assert open_of(connection) == [(one, "orders", 5), (two, "orders", 5)]
+    catalog.set_paused(connection, one, "one", False, "ann")
+    write(connection, consumed=[(one, 71, (5,))])
 
 
 def test_a_change_of_the_condition_drops_what_is_open_of_the_assets_that_left(connection: Connection) -> None:

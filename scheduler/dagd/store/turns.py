@@ -148,6 +148,7 @@ def _write_assets(connection: Connection, plan: Plan, now: int) -> None:
         for dag_id, keys in plan.subscriptions:
             _subscribe(connection, dag_id, {ids[key] for key in keys}, now)
         _publish(connection, plan.asset_events, ids)
+    _refuse_paused(connection, {dag_id for dag_id, _, _ in plan.consumed})
     for dag_id, run_id, events in plan.consumed:
         _close_deliveries(connection, dag_id, events, f"asset events of run {run_id}", run_id=run_id)
     for dag_id, events in plan.dropped:
@@ -165,6 +166,16 @@ def _close_deliveries(connection: Connection, dag_id: int, events: tuple[int, ..
         .values(**values)
     )  # fmt: skip
     _expect(connection.execute(statement).rowcount, len(events), what)
+
+
+def _refuse_paused(connection: Connection, consumers: set[int]) -> None:
+    """An acknowledged pause is never overtaken: a paused DAG's events stay open."""
+    if not consumers:
+        return
+    awake = select(dag.c.id).where(dag.c.id.in_(consumers), dag.c.paused.is_(False)).order_by(dag.c.id)
+    if connection.dialect.name != "sqlite":
+        awake = awake.with_for_update(read=True)
+    _expect(len(connection.execute(awake).all()), len(consumers), "DAGs that consume events, not paused")
 
 
 def asset_ids(connection: Connection, keys: set[str]) -> dict[str, int]:
