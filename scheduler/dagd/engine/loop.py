@@ -63,34 +63,41 @@ class Loop:
         """Take turns until stopped. A database that goes away is waited for; the agent keeps its tries meanwhile."""
         self._reader.start()
         while not self._stopping:
-            try:
-                self._step()
-                self._pause_s = 0.0
-            except (DBAPIError, Unreachable) as error:
-                if isinstance(error, DBAPIError) and not is_disconnect(error):
-                    LOG.exception("a statement failed; memory is rebuilt")
-                self._wait_for_database(error)
+            if self._pause_s:
+                self._rest()
+            else:
+                self._wait()
+            if not self._stopping:
+                self.take_step()
         self._reader.stop()
         self.scheduler.stop()
 
-    def _wait_for_database(self, error: Exception) -> None:
-        self._pause_s = min(LONGEST_PAUSE_S, max(0.1, self._pause_s * 2))
-        LOG.warning("the database is away, next look in %.1f s: %s", self._pause_s, error)
+    def take_step(self) -> float:
+        """One step without the wait. Returns how long to rest before the next: 0, unless the database is away; memory
+        is not used again before all of it has been filled anew."""
+        try:
+            if self._pause_s:
+                self._return_to_work()
+            self.advance()
+            self._pause_s = 0.0
+        except (DBAPIError, Unreachable) as error:
+            if isinstance(error, DBAPIError) and not is_disconnect(error):
+                LOG.exception("a statement failed; memory is rebuilt")
+            self._pause_s = min(LONGEST_PAUSE_S, max(0.1, self._pause_s * 2))
+            LOG.warning("the database is away, next look in %.1f s: %s", self._pause_s, error)
+        return self._pause_s
+
+    def _return_to_work(self) -> None:
+        try:
+            self.scheduler.rebuild()
+        except Fenced as error:
+            LOG.error("%s", error)
+            self.scheduler.join()
+
+    def _rest(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._stop_read, selectors.EVENT_READ)
             selector.select(self._pause_s)
-        if self._stopping:
-            return
-        try:
-            self.scheduler.rebuild()
-        except (DBAPIError, Unreachable):
-            return
-        except Fenced:
-            self.scheduler.join()
-
-    def _step(self) -> None:
-        self._wait()
-        self.advance()
 
     def advance(self) -> None:
         """One step without the wait: take what has come in, turn, act."""
@@ -210,7 +217,7 @@ class Loop:
             return
         self._seated_at = now
         try:
-            if scheduler.database.is_sqlite:
+            if not scheduler.database.is_shared:
                 if now - scheduler.committer.committed_at > BEAT_US:
                     scheduler.committer.beat()
                 return

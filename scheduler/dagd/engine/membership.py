@@ -122,7 +122,9 @@ class Membership:
         host, home = socket.gethostname(), str(self._settings.home)
         here = [one for one, at, where in shards.living(connection) if (at, where) == (host, home)]
         proven = [one for one in here if one != self.incarnation and self._seat.is_empty(one)]
-        return shards.bury(connection, self._lease_us, self.incarnation, alone=self._database.is_sqlite, proven=proven)
+        return shards.bury(
+            connection, self._lease_us, self.incarnation, alone=not self._database.is_shared, proven=proven
+        )
 
     def abandon(self) -> None:
         """Leave without a word, as a killed process does: others see by the lock that I am dead."""
@@ -136,7 +138,7 @@ class Membership:
 
     def pool_shares(self, state: State) -> list[tuple[str, int, int]]:
         """(name, slots, quota) of each pool. Alone, the quota is the pool; among others it is what was granted."""
-        if self._database.is_sqlite:
+        if not self._database.is_shared:
             with self._database.read() as connection:
                 return [(name, slots, slots) for _, name, slots in facts.pools(connection)]
         with self._database.write() as connection:

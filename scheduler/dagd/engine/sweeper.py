@@ -16,7 +16,8 @@ from dagd.store.database import Connection, Database
 
 
 class Sweeper:
-    """Looks for what memory does not know yet. On SQLite an unchanged `data_version` spares the look."""
+    """Looks for what memory does not know yet. One scheduler alone is spared the look by an unchanged
+    `data_version`."""
 
     def __init__(self, database: Database, graphs: Graphs) -> None:
         self._database, self._graphs = database, graphs
@@ -26,7 +27,7 @@ class Sweeper:
 
     def has_news(self) -> bool:
         """False only when it is certain that nobody else has written."""
-        if not self._database.is_sqlite:
+        if self._database.is_shared:
             return True
         if self._connection is None:
             self._connection = self._database.engine.connect()
@@ -57,7 +58,7 @@ class Sweeper:
             for row in facts.new_commands(connection, shards):
                 inputs.commands.append(self._request(connection, state, row))
             self.sweep_deliveries(connection, state, shards, inputs)
-            if self._database.is_sqlite:
+            if not self._database.is_shared:
                 self._sweep_pools(connection, state, inputs)
 
     def _sweep_dags(self, connection: Connection, state: State, shards: set[int], inputs: Inputs) -> None:

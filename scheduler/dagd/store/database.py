@@ -49,12 +49,16 @@ class LazyRead:
 
 
 class Database:
-    """A database that is open. Connections are passed, never injected."""
+    """A database that is open. Connections are passed, never injected.
 
-    def __init__(self, engine: Engine) -> None:
+    `is_shared` says whether several schedulers may use it at once; a SQLite file has one, by its lock.
+    """
+
+    def __init__(self, engine: Engine, *, is_shared: bool | None = None) -> None:
         self.engine = engine
         self.statements = 0  # sent so far; a metric, not exact between threads
         event.listen(engine, "before_cursor_execute", self._count)
+        self.is_shared = not self.is_sqlite if is_shared is None else is_shared
         self._writer = engine.execution_options(dagd_write=True)
 
     def _count(self, *_: object) -> None:
