@@ -12,11 +12,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 DAGS ?= dags
 ARGS ?=
+SEEDS ?= 0:1000
 # Parallel pytest processes; 0 runs them in this one. Tests that start daemons always share one process.
 JOBS ?= 0
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadgroup)
 
-.PHONY: help run test check fmt bench chaos cov migration build clean
+.PHONY: help run test check fmt bench simulate chaos cov migration build clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +71,9 @@ fmt: $(VENV)/.test-stamp  ## fix what can be fixed: imports, simple lint, format
 
 bench: $(VENV)/.test-stamp  ## measure throughput, latency and memory
 	@$(BIN)/python -m tests.benchmark.bench $(ARGS)
+
+simulate: $(VENV)/.test-stamp  ## tell stories with seeded faults: make simulate SEEDS=0:10000 (goes on where it stopped)
+	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --resume .simulated.json $(ARGS)
 
 chaos: $(VENV)/.test-stamp  ## kill, stop and starve real processes
 	@$(BIN)/python -m pytest -m chaos --timeout=1800 tests/chaos $(ARGS)

@@ -51,8 +51,17 @@ def random_task(dice: random.Random, at: int, names: list[str]) -> dict[str, Any
     return task
 
 
-def random_dags(dice: random.Random) -> list[DagSpec]:
-    """A DAG of any shape, and one that listens to what it makes."""
+def random_dags(dice: random.Random, names: tuple[str, ...] = ("sales",)) -> list[DagSpec]:
+    """DAGs of any shape, and one that listens to what they make."""
+    reader = DagSpec(
+        "reader", "reader.py", (TaskSpec("r", "Fake", retries=1, retry_delay_us=1),), condition=["asset", "orders"],
+        trigger_mode=dice.choice(["coalesce", "each"]), max_active_runs=2,
+    )  # fmt: skip
+    return [*(random_dag(dice, name) for name in names), reader]
+
+
+def random_dag(dice: random.Random, dag_id: str) -> DagSpec:
+    """A DAG of any shape."""
     names = [f"t{at}" for at in range(dice.randint(1, 6))]
     tasks = {name: random_task(dice, at, names[:at]) for at, name in enumerate(names)}
     groups: tuple[GroupSpec, ...] = ()
@@ -72,11 +81,7 @@ def random_dags(dice: random.Random) -> list[DagSpec]:
         more |= {"schedule": {"kind": "delta", "micros": 20 * SECOND}, "start_at": NOW, "catchup": dice.random() < 0.7}
     if dice.random() < 0.2:
         more["dagrun_timeout_us"] = 30 * SECOND
-    reader = DagSpec(
-        "reader", "reader.py", (TaskSpec("r", "Fake", retries=1, retry_delay_us=1),), condition=["asset", "orders"],
-        trigger_mode=dice.choice(["coalesce", "each"]), max_active_runs=2,
-    )  # fmt: skip
-    return [dag("sales", tasks=tasks, groups=groups, **more), reader]
+    return dag(dag_id, tasks=tasks, groups=groups, **more)
 
 
 class World:
@@ -162,7 +167,8 @@ class World:
     def trigger(self) -> None:
         active = [row for row in self.rig.run_states().values() if row < RunState.SUCCESS]
         if len(active) < 4:
-            self.rig.trigger(self.dice.choice(["sales", "sales", "reader"]))
+            names = list(self.specs)
+            self.rig.trigger(self.dice.choice([*names, *names[:-1]]))
 
     def pause(self) -> None:
         self.rig.set_paused(self.dice.choice(list(self.specs)), self.dice.random() < 0.3)
@@ -206,24 +212,31 @@ class World:
 
     def finish(self, limit: int = 400) -> None:
         """Everybody is well-behaved from now on, until nothing runs any more."""
+        if not self.comes_to_an_end(limit):
+            raise AssertionError(f"not over: {self.rig.run_states()}, live {list(self.rig.agent.live)}")
+
+    def comes_to_an_end(self, limit: int = 400) -> bool:
+        """As `finish`; whether it is over after so many seconds."""
         rig = self.rig
-        for name in self.specs:
-            rig.set_paused(name, name == "sales" and self.specs[name].schedule["kind"] == "delta")
+        for name, spec in self.specs.items():
+            rig.set_paused(name, spec.schedule["kind"] == "delta")
         rig.pass_time(2)
         for _ in range(limit):
             for token in sorted(rig.agent.live):
                 self.end(token, "cancel" if token in rig.agent.stopping else "succeed")
             rig.pass_time(1)
             if not rig.agent.live and all(state >= RunState.SUCCESS for state in self.unstuck().values()):
-                return
-        raise AssertionError(f"not over: {rig.run_states()}, live {list(rig.agent.live)}")
+                return True
+        return False
 
     def unstuck(self) -> dict[int, int]:
         """States of the runs that may go on: not those of a paused DAG that have not begun, or that wait for a run
         before them that ended badly."""
-        waits = any(task.depends_on_past for task in self.specs["sales"].tasks)
-        return {
-            row.id: row.state
-            for row in self.rig.runs()
-            if not (row.dag_id == self.rig.ids["sales"] and (row.state == RunState.QUEUED or waits))
-        }
+        specs = {self.rig.ids[name]: spec for name, spec in self.specs.items()}
+        return {row.id: row.state for row in self.rig.runs() if not self._is_stuck(row, specs[row.dag_id])}
+
+    @staticmethod
+    def _is_stuck(row: Any, spec: DagSpec) -> bool:
+        is_listener = spec.condition is not None
+        waits = any(task.depends_on_past for task in spec.tasks)
+        return not is_listener and (row.state == RunState.QUEUED or waits)

@@ -10,10 +10,13 @@ from tests.history.facts import (
     ASSET,
     CANCELLED,
     FAILED,
+    QUEUED,
     REMOVED,
+    RUNNING,
     SKIPPED,
     SUCCESS,
     UPSTREAM_FAILED,
+    Dump,
     Facts,
     Instance,
     Row,
@@ -171,8 +174,8 @@ def s8_no_limit_is_exceeded(facts: Facts) -> Iterator[Violation]:
         if task is None or run is None or task["isolation"] == "engine":
             continue
         for row in rows:
-            if row["leg"] > 1 or row["state"] == 3 or (row["ended_at"] or facts.dump["at"]) <= row["queued_at"]:
-                continue
+            if row["leg"] > 1 or row.get("resume_at") is not None:
+                continue  # it was deferred for a time that is not kept
             ended = row["ended_at"] if row["ended_at"] is not None else facts.dump["at"]
             span = (row["queued_at"] + facts.tolerance_us, ended, 1, facts.name(instance, row["try_no"]))
             pools[task["pool"]].append((*span[:2], task["pool_slots"], span[3]))
@@ -191,9 +194,32 @@ def s8_no_limit_is_exceeded(facts: Facts) -> Iterator[Violation]:
             if limits and None not in limits:
                 yield from _most(f"task {facts.dags[dag_id]['name']}/{name}: {limit_name}", max(limits), spans)
     yield from _active_runs(facts)
+    for dump in [*facts.earlier, facts.dump]:
+        yield from _at_once(facts, dump)
 
 
-def _pools(facts: Facts, spans: dict[str, list[tuple[int, int, int, str]]]) -> Iterator[Violation]:
+def _at_once(facts: Facts, dump: Dump) -> Iterator[Violation]:
+    """What the rows of one moment hold of pools and DAGs, tries with several legs too."""
+    pools: dict[str, int] = defaultdict(int)
+    dags: dict[int, int] = defaultdict(int)
+    for row in dump["tables"].get("attempt", ()):
+        task = facts.task_of((row["run_id"], row["task_no"], row["map_index"]))
+        if row["state"] in (QUEUED, RUNNING) and task is not None:
+            pools[task["pool"]] += task["pool_slots"]
+            dags[facts.runs[row["run_id"]]["dag_id"]] += 1
+    slots = _slots(facts)
+    for name, used in pools.items():
+        if facts.has("pool") and used > slots[name]:
+            yield Violation("S8", f"pool {name}", f"{used} of {slots[name]} in the rows of {dump['at']}")
+    for number, used in dags.items():
+        limit = max(spec["max_active_tasks"] for spec in facts.specs_of_dag(number))
+        if used > limit:
+            name = facts.dags[number]["name"]
+            yield Violation("S8", f"DAG {name}: max_active_tasks", f"{used} of {limit} in the rows of {dump['at']}")
+
+
+def _slots(facts: Facts) -> dict[str, int]:
+    """The most slots that each pool ever had: one that shrinks only drains."""
     slots: dict[str, int] = defaultdict(int)
     for dump in [*facts.earlier, facts.dump]:
         for row in dump["tables"].get("pool", ()):
@@ -201,6 +227,11 @@ def _pools(facts: Facts, spans: dict[str, list[tuple[int, int, int, str]]]) -> I
     for told in facts.acknowledged:
         if told["op"] == "set_pool":
             slots[told["pool"]] = max(slots[told["pool"]], told["slots"])
+    return slots
+
+
+def _pools(facts: Facts, spans: dict[str, list[tuple[int, int, int, str]]]) -> Iterator[Violation]:
+    slots = _slots(facts)
     for name, found in spans.items() if facts.has("pool") else ():
         yield from _most(f"pool {name}", slots[name], found)
 

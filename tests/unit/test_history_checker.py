@@ -129,6 +129,9 @@ BAD: list[tuple[str, str, Spoil]] = [
     ("S8", "too many slots of a pool", lambda s: s.spec(pool_slots=2)),
     ("S8", "two runs of a DAG that may have one", lambda s: run_of(s, 12, started_at=NOW + 4 * S)),
     ("S8", "a task at its own limit", lambda s: s.spec(max_active_tis_per_dag=0)),
+    ("S8", "rows of one moment over a pool", lambda s: [
+        try_of(s, 11, 1, 2, state=2, leg=2), s.remember(), try_of(s, 11, 1, 2, state=10),
+        s.earlier[0]["tables"]["attempt"][2].update(state=1, leg=2)]),
     ("S9", "an end that changes", lambda s: seen_changes(s, reason="exit code")),
     ("S9", "a token that changes", lambda s: seen_changes(s, token="other")),
     ("S9", "a process of another token", lambda s: try_of(s, 11, 1, 2, pid=8)),
@@ -180,6 +183,7 @@ GOOD: list[tuple[str, Spoil]] = [
     ("what was told is there", lambda s: [
         s.tell("trigger", dag="sales", run="r11"), s.tell("pause", 20, dag="sales"), s.tell("unpause", 21, dag="sales"),
         s.tell("seen_run", 9, dag="sales", run="r11", state="success"), s.tell("set_pool", pool="narrow", slots=1)]),
+    ("a try that was deferred meanwhile", lambda s: try_of(s, 11, 2, 1, ended_at=NOW + 5 * S + 9, resume_at=NOW)),
     ("a deadline that passed", lambda s: deadline(s, 9)),
 ]  # fmt: skip
 

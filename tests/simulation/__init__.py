@@ -1,0 +1,1 @@
+"""Whole schedulers on a virtual clock, with seeded faults; each seed is a story that can be told again."""

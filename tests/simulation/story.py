@@ -1,0 +1,122 @@
+"""One seed from its beginning to the end of all runs, and what the checker says of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest import mock
+
+from dagd.model.settings import Settings
+from dagd.model.times import SECOND
+from tests.engine_rig import Rig, check_rebuild, settings_of
+from tests.history.checker import check
+from tests.history.facts import Violation
+from tests.scenarios import World, random_dags
+from tests.simulation.faults import Faults
+from tests.simulation.system import System
+
+MOVES = 30
+SLACK_US = 10_000  # the database's clock has milliseconds, a scheduler follows it with a slack of two
+SKEW_US = 20 * SECOND
+
+
+@dataclass
+class Told:
+    """What a story came to."""
+
+    seed: int
+    violations: list[Violation]
+    faults: list[tuple[int, str]]
+    digest: str
+    runs: int
+    commits: int
+
+
+@contextmanager
+def fixed_chance(seed: int) -> Iterator[Settings]:
+    """A home for a story, and product code that draws its lots from the seed."""
+    entropy = random.Random(f"entropy {seed}")
+    with ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="story")))
+        stack.enter_context(mock.patch("secrets.randbits", entropy.getrandbits))
+        word = mock.patch("secrets.token_hex", lambda size: f"{entropy.getrandbits(8 * size):0{2 * size}x}")
+        stack.enter_context(word)
+        stack.enter_context(mock.patch("random.choices", entropy.choices))
+        stack.enter_context(mock.patch("random.getrandbits", entropy.getrandbits))
+        settings = settings_of(home, f"sqlite:///{home / 'dagd.db'}")
+        settings.run_folder.mkdir(parents=True)
+        yield settings
+
+
+def tell(seed: int, muted: Collection[int] = (), only: tuple[str, int] | None = None, moves: int = MOVES) -> Told:
+    """Tell the story of a seed: with the faults that its dice choose, but for the `muted`; or with `only` one."""
+    dice = random.Random(f"story {seed}")
+    faults = Faults(random.Random(0), only=only) if only is not None else Faults.swarm(seed, muted)
+    count, is_shared = dice.choice([(1, False), (1, False), (1, True), (2, True), (2, True), (3, True)])
+    specs = random_dags(dice, ("sales",) if count == 1 else ("sales", "stock"))
+    skew = SKEW_US if dice.random() < 0.3 else 0
+    with fixed_chance(seed) as settings:
+        system = System(settings, dice, faults, specs, count=count, is_shared=is_shared, skew=skew)
+        try:
+            found = _live_through(system, World(cast("Rig", system), dice, specs), moves)
+            return Told(
+                seed, found, faults.told, _digest(system), len(system.runs()), faults.occasions["killed before"]
+            )
+        finally:
+            system.close()
+
+
+def _live_through(system: System, world: World, moves: int) -> list[Violation]:
+    try:
+        system.trigger("sales")
+        system.pass_time()
+        for number in range(moves):
+            world.act()
+            system.strike()
+            system.pass_time(world.dice.choice([0.002, 0.5, 1, 1]))
+            if number % 3 == 0:
+                system.remember()
+        system.calm()
+        system.pass_time(20)
+        while world.comes_to_an_end(120):  # an event of the last second may have made one more run
+            before = len(system.runs())
+            system.pass_time(2)
+            if len(system.runs()) == before and not system.agent.live:
+                break
+        found = judge(system)
+        if not found:
+            for actor in system.actors:
+                check_rebuild(cast("Rig", SimpleNamespace(
+                    scheduler=actor.scheduler, database=actor.database, clock=system.clock)))  # fmt: skip
+        return found
+    except Exception as error:  # whatever it is, it is a finding
+        return [Violation("crash", "a scheduler", repr(error))]
+
+
+def judge(system: System) -> list[Violation]:
+    """What the checker says of all that was seen."""
+    agent = system.agent
+    dump = {"at": system.clock.at, "tables": system.memory.rows(), "live": sorted({*agent.live, *agent.spool})}
+    found = check(
+        agent.journal, agent.log, system.told, dump, earlier=system.earlier, quiet=True,
+        tolerance_us=SLACK_US + abs(agent.skew),
+    )  # fmt: skip
+    found += [Violation("S3", token, "began while another try of its instance ran") for token in agent.overlaps]
+    return found
+
+
+def _digest(system: System) -> str:
+    """Equal for equal stories: what bodies did, what people were told, and all rows but those that name a process."""
+    rows: dict[str, Any] = system.memory.rows()
+    for row in rows["scheduler"]:
+        row |= {"pid": 0, "home": ""}
+    text = json.dumps([system.agent.journal, system.told, rows], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
