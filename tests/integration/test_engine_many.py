@@ -189,3 +189,21 @@ def test_s8_memory_that_is_rebuilt_asks_for_what_its_tries_use(many: Many) -> No
     assert asked == [2]
     quotas = {row.scheduler_id: row.slots for row in one.rows(pool_quota) if row.pool_id == 2}
     assert quotas[one.scheduler.membership.incarnation] == 2
+
+
+def test_l1_a_task_that_needs_more_than_a_share_of_its_pool_starts_when_the_others_do_not_need_it(many: Many) -> None:
+    """A pool of 2 in three shares of 1: nobody ever had the two slots that one task asks for."""
+    one = many.add(*dags(pool="narrow", pool_slots=2))
+    with one.database.write() as connection:
+        catalog.set_pool(connection, "narrow", 2, None, "ann")
+    many.add()
+    many.add()
+    many.pass_time(6)
+    for name in NAMES[:4]:
+        one.trigger(name)
+    for _ in range(40):
+        many.pass_time()
+        assert len(many.agent.live) <= 1, "S8"
+        for token in sorted(many.agent.live):
+            many.agent.end(token, many.clock.at)
+    assert set(one.run_states().values()) == {RunState.SUCCESS}

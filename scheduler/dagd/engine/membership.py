@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -90,19 +91,25 @@ class Membership:
 
     def join(self) -> None:
         """Take a new incarnation and the shards that are free."""
-        host, home = socket.gethostname(), str(self._settings.home)
-        with self._database.write() as connection:
-            self.incarnation = shards.register(connection, host, os.getpid(), home)
-            self._seat.take(self.incarnation)
-            self._bury(connection)
-            for _, other_host, _ in shards.living(connection):
-                if other_host != host:
-                    raise Refused(
-                        f"schedulers on {other_host} use this database; local agents serve one host only",
-                        remedy="Start this scheduler there, or give it a database of its own.",
-                    )
+        with ExitStack() as undo:
+            undo.callback(self._seat.leave)  # the number of an incarnation that never was may be another's
+            with self._database.write() as connection:
+                self._register(connection)
+            undo.pop_all()
         self.shards = set()
         self.refresh()
+
+    def _register(self, connection: Connection) -> None:
+        host, home = socket.gethostname(), str(self._settings.home)
+        self.incarnation = shards.register(connection, host, os.getpid(), home)
+        self._seat.take(self.incarnation)
+        self._bury(connection)
+        for _, other_host, _ in shards.living(connection):
+            if other_host != host:
+                raise Refused(
+                    f"schedulers on {other_host} use this database; local agents serve one host only",
+                    remedy="Start this scheduler there, or give it a database of its own.",
+                )
 
     def refresh(self) -> tuple[set[int], set[int], bool]:
         """Bury the dead, claim what is free, hand over what is wanted.
@@ -145,6 +152,9 @@ class Membership:
             fence(connection, self.incarnation)
             rows = facts.pools(connection)
             got = shards.set_quotas(connection, self.incarnation, {row[0]: self._want(state, row) for row in rows})
+            idle = self._idle(state, rows, got)
+            if idle:
+                got |= shards.set_quotas(connection, self.incarnation, idle)
         return [(name, slots, got.get(pool_id, 0)) for pool_id, name, slots in rows]
 
     def _want(self, state: State, row: tuple[int, str, int]) -> int:
@@ -154,6 +164,19 @@ class Membership:
         used = pool.used if pool is not None else 0
         if not self.others:
             return slots
-        waiting = sum(len(queue) for bucket in pool.buckets.values() for queue in bucket.values()) if pool else 0
+        if pool is None:
+            return 0
+        waiting = sum(len(queue) for bucket in pool.buckets.values() for queue in bucket.values())
         share = -(-slots // (self.others + 1))
-        return max(used, min(slots, used + waiting + (pool.wanted if pool else 0), max(share, used + 1)))
+        return max(used, min(slots, used + waiting + pool.wanted, max(share, used + 1, pool.quota + pool.wanted)))
+
+    @staticmethod
+    def _idle(state: State, rows: list[tuple[int, str, int]], got: dict[int, int]) -> dict[int, int]:
+        """What to keep of pools whose free slots are too few for what waits: those in use. Two that each held half of
+        what a task needs would wait for each other for ever."""
+        found: dict[int, int] = {}
+        for pool_id, name, _ in rows:
+            pool = state.pools.get(name)
+            if pool is not None and pool.free > 0 and pool.used <= got.get(pool_id, 0) < pool.quota + pool.wanted:
+                found[pool_id] = pool.used
+        return found
