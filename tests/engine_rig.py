@@ -85,6 +85,7 @@ class Agent:
         self.acked: list[str] = []
         self.relaunched: list[str] = []
         self.overlaps: list[str] = []
+        self.ended: set[str] = set()  # acknowledged, and never launched again
         self.forgetful = False  # drops launch frames unread
         self.silent = False  # keeps results to itself
 
@@ -114,6 +115,8 @@ class Agent:
             shared = frame["shared"][one.pop("shared")] if "shared" in one else {}
             one["payload"] = {"callback": None, "leg": 1, **shared, **one["payload"]}
             if self.forgetful:
+                continue
+            if token in self.ended - set(self.launches):
                 continue
             if token in self.launches:
                 self.relaunched.append(token)
@@ -148,6 +151,7 @@ class Agent:
 
     def _ack(self, _link: Link, frame: Frame) -> None:
         self.acked += frame["tokens"]
+        self.ended.update(frame["tokens"])
         for token in frame["tokens"]:
             self.spool.pop(token, None)
 

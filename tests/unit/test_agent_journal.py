@@ -70,6 +70,18 @@ def test_the_next_journal_keeps_what_is_not_acknowledged(path: Path) -> None:
     assert (list(past.results), list(past.ended), list(past.open_tries)) == (["a"], ["b"], ["c"])
 
 
+def test_s3_a_token_that_ended_without_a_launch_is_never_launched(path: Path) -> None:
+    """Its scheduler was paused before it could launch; the next one was told that nobody knows it, and ended it."""
+    first = Journal(path, "one", Contents())
+    first.acked(["late", "late"])
+    assert first.knows("late")
+    first.resulted("late", {"token": "late"})
+    first.acked(["late"])
+    assert first.results == {}
+    first.flush()
+    assert Journal(path, "two", read(path)).knows("late")
+
+
 def test_a_long_journal_is_compacted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "COMPACT_BYTES", 10_000)
     monkeypatch.setattr(journal, "MOST_ENDED", 10)

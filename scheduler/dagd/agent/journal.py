@@ -114,11 +114,14 @@ class Journal:
         self._lines.append(b'["R",' + encoded + b"]\n")
 
     def acked(self, tokens: Iterable[Token]) -> None:
-        """The results are committed."""
-        known = [token for token in tokens if self.results.pop(token, None) is not None]
-        if known:
-            self._ended.update(dict.fromkeys(known))
-            self._lines.append(_line("A", *known))
+        """The results are committed. A try may have ended without being launched: its launch may still come, from a
+        scheduler that was slow, and must start nothing."""
+        ended = [token for token in tokens if token in self.results or token not in self._ended]
+        if ended:
+            for token in ended:
+                self.results.pop(token, None)
+            self._ended.update(dict.fromkeys(ended))
+            self._lines.append(_line("A", *ended))
             while len(self._ended) > MOST_ENDED:
                 del self._ended[next(iter(self._ended))]
 
