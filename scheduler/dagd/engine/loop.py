@@ -85,6 +85,9 @@ class Loop:
                 LOG.exception("a statement failed; memory is rebuilt")
             self._pause_s = min(LONGEST_PAUSE_S, max(0.1, self._pause_s * 2))
             LOG.warning("the database is away, next look in %.1f s: %s", self._pause_s, error)
+        except Fenced as error:  # declared dead while it joined: it was stopped for longer than its lease
+            LOG.error("%s", error)
+            self._pause_s = 0.1
         return self._pause_s
 
     def _return_to_work(self) -> None:
