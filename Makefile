@@ -17,7 +17,7 @@ SEEDS ?= 0:1000
 JOBS ?= 0
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadgroup)
 
-.PHONY: help run test check fmt bench simulate chaos cov migration build clean
+.PHONY: help run test check fmt bench simulate mutants chaos cov migration build clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,7 +73,10 @@ bench: $(VENV)/.test-stamp  ## measure throughput, latency and memory
 	@$(BIN)/python -m tests.benchmark.bench $(ARGS)
 
 simulate: $(VENV)/.test-stamp  ## tell stories with seeded faults: make simulate SEEDS=0:10000 (goes on where it stopped)
-	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --resume .simulated.json $(ARGS)
+	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --resume .simulated.json --jobs $(if $(filter-out 0,$(JOBS)),$(JOBS),1) $(ARGS)
+
+mutants: $(VENV)/.test-stamp  ## plant each defect of tests/mutants and see that a test finds it
+	@$(BIN)/python -m tests.mutants.run $(ARGS)
 
 chaos: $(VENV)/.test-stamp  ## kill, stop and starve real processes
 	@$(BIN)/python -m pytest -m chaos --timeout=1800 tests/chaos $(ARGS)

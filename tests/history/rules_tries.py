@@ -55,6 +55,10 @@ def s3_tries_of_an_instance_never_overlap(facts: Facts) -> Iterator[Violation]:
     ended = {
         row["token"]: row["ended_at"] for rows in facts.tries.values() for row in rows if row["ended_at"] is not None
     }
+    for record in facts.journal:
+        over = ended.get(record.get("token"))
+        if record["word"] == "begin" and over is not None and record["at"] > over + facts.tolerance_us:
+            yield Violation("S3", word_of(record), f"began {record['at']}, but its try had ended {over}")
     for records in facts.seen.values():
         ends = {(record["try"], record.get("token")): record["at"] for record in records if record["word"] == "end"}
         begins = [record for record in records if record["word"] == "begin"]

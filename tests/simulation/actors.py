@@ -86,6 +86,7 @@ class Actor:
         self.paused_until = 0
         self._go.release()
         if not self._rest.acquire(timeout=PATIENCE_S):
+            self.is_dead = True  # it waits for what never comes: nobody resumes it again
             raise AssertionError(f"scheduler {self.number} never came to rest")
         if self.is_dead:
             self._thread.join()

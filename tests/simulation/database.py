@@ -47,8 +47,8 @@ class Desk:
         self.actor: Actor | None = None
         self.open: dict[int, bool] = {}  # open transactions, by connection: whether they write
         engine = create_engine("sqlite://", creator=self._connect, poolclass=QueuePool, pool_size=4)
+        event.listen(engine, "begin", self._begin)
         dialects.prepare_sqlite(engine, 0)
-        event.listen(engine, "begin", self._begin, insert=True)
         event.listen(engine, "begin", self._begun)
         dialect, self._do_commit, self._do_rollback = (
             engine.dialect,

@@ -77,7 +77,9 @@ class System:
     def remove(self, actor: Actor) -> None:
         """It is dead; whether others see that is a matter of luck."""
         self.actors.remove(actor)
-        is_seen = not self.faults.strikes("scheduler killed unseen")
+        known = {row["id"] for row in self.memory.rows("scheduler")["scheduler"]}
+        has_joined = actor.scheduler.membership.incarnation in known  # else its number may be another's
+        is_seen = not self.faults.strikes("scheduler killed unseen") or not has_joined
         if not actor.is_dead:
             actor.kill(is_seen=is_seen)
         else:
@@ -98,10 +100,10 @@ class System:
         if not self.actors and (self.faults.is_over or self._dice.random() < 0.5):
             self.add()
 
-    def pass_time(self, seconds: float = 1.0) -> None:
+    def pass_time(self, seconds: float = 1.0, rounds: int = 3) -> None:
         """Time passes, and everybody has a few steps."""
         self.clock.at += int(seconds * SECOND)
-        for _ in range(3):
+        for _ in range(rounds):
             self.round()
 
     def strike(self) -> None:

@@ -98,6 +98,7 @@ BAD: list[tuple[str, str, Spoil]] = [
     ("S3", "a try queued before the last had ended", lambda s: try_of(s, 11, 1, 1, ended_at=NOW + 3 * S)),
     ("S3", "a token that is begun twice", lambda s: s.say("begin", 2 * S + 5000)),
     ("S3", "a body that begins within another", lambda s: s.say("begin", S + 5000, 2)),
+    ("S3", "a body that begins after its try", lambda s: s.journal[3].update(at=NOW + 4 * S + 1)),
     ("S4", "queued before its upstream ended", lambda s: try_of(s, 11, 2, 1, queued_at=NOW + 2 * S)),
     ("S4", "an upstream that failed", lambda s: try_of(s, 12, 1, 1, state=11, reason="exception", charged=1)),
     ("S4", "an upstream without a row", lambda s: s.drop("attempt", 4)),
