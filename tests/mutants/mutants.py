@@ -91,6 +91,7 @@ MUTANTS = (
         _in("engine/loader"),
         "            last = row.token\n            key = (row.run_id",
         "            key = (row.run_id",
+        ("tests/unit/test_decide_commands.py",),
     ),
     Mutant(
         "lose places of live tries", "after a crash limits count from zero",
@@ -106,6 +107,7 @@ MUTANTS = (
         _in("store/shards"),
         "scheduler.c.alive.is_(False), scheduler.c.id.not_in(owners)",
         "scheduler.c.alive.is_(False)",
+        ("tests/store/test_shards.py",),
     ),
     Mutant(
         "take shards from the living", "a DAG is decided by two schedulers",
@@ -151,34 +153,41 @@ MUTANTS = (
         "deliver to nobody", "a subscriber never hears of an event",
         _in("store/turns"), '            connection.execute(DELIVER, {"event": row.id, "asset": ids[row.asset]})\n',
         "            pass\n",
+        ("tests/store/test_deliveries.py",),
     ),
     Mutant(
         "forget the stop", "a cancel dies with the scheduler that was asked",
         _in("store/turns"), ".values(stop_requested=stop.reason)", ".values(stop_requested=None)",
+        ("tests/store/test_turns.py",),
     ),
     Mutant(
         "keep the values of a superseded try", "what was pushed before a clear is read after it",
         _in("store/turns"), "        connection.execute(delete(xcom).where(*values))\n", "        pass\n",
+        ("tests/store/test_turns.py",),
     ),
     Mutant(
         "oversubscribe a pool by one", "one more try than the pool has slots",
         _in("decide/admission"),
         "        if task.spec.pool_slots > pool.free:",
         "        if task.spec.pool_slots > pool.free + 1:",
+        ("tests/unit/test_decide_admission.py",),
     ),
     Mutant(
         "one task too many", "max_active_tasks counts one less than there are",
         _in("decide/admission"), "dag.active_tasks >= dag.graph.spec.max_active_tasks",
         "dag.active_tasks > dag.graph.spec.max_active_tasks",
+        ("tests/unit/test_decide_admission.py",),
     ),
     Mutant(
         "lose a wake-up", "what waited for a limit waits for ever",
         _in("decide/admission"), "        pool.used -= task.spec.pool_slots\n    wake(turn, dag, task.no)\n",
         "        pool.used -= task.spec.pool_slots\n",
+        ("tests/unit/test_decide_admission.py",),
     ),
     Mutant(
         "never give a slot back", "a pool runs dry",
         _in("decide/admission"), "        pool.used -= task.spec.pool_slots\n", "        pass\n",
+        ("tests/unit/test_decide_admission.py",),
     ),
     Mutant(
         "forget a retry charge", "a task is tried for ever",
@@ -188,10 +197,12 @@ MUTANTS = (
         "charge losses to retries", "a lost machine uses up the user's budget",
         _in("decide/retries"), "            instance.infra_used += 1\n            return NextTry(Charge.INFRA, now)",
         "            instance.infra_used += 1\n            return NextTry(Charge.RETRIES, now)",
+        ("tests/unit/test_decide_retries.py",),
     ),
     Mutant(
         "retry at once", "no delay between two tries",
         _in("decide/results"), "    if at <= turn.now:\n        flow.retry_due", "    if at:\n        flow.retry_due",
+        ("tests/unit/test_decide_retries.py",),
     ),
     Mutant(
         "succeed in spite of a stop", "a task that was cancelled counts as success",
@@ -201,11 +212,13 @@ MUTANTS = (
     Mutant(
         "publish no event", "a success of a task with outlets moves nothing downstream",
         _in("decide/publish"), "    if not task.spec.outlets:", "    if task.spec.outlets:",
+        ("tests/unit/test_decide_assets.py",),
     ),
     Mutant(
         "start at the first success", "all_success does not wait for all",
         _in("decide/rules"), "    if c.open:\n        return W\n    return SKIP if c.k else RUN",
         "    if c.open and not c.s:\n        return W\n    return SKIP if c.k else RUN",
+        ("tests/unit/test_decide_rules.py",),
     ),
     Mutant(
         "a slot twice", "the clock of a DAG does not move on with its run",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dagd.decide.commands import Request
+from dagd.decide.core import Inputs, decide
 from dagd.decide.state import RunView
 from dagd.model.specs import GroupSpec
 from dagd.model.states import RunKind
@@ -216,3 +217,13 @@ def test_a_run_that_is_found_together_with_its_cancel_never_waits_for_a_place() 
     assert driver.run_state() == "cancelled"
     assert driver.state.runs == {}
     assert (driver.state.dags[1].queued, driver.state.dags[1].order) == ([], [])
+
+
+def test_s3_after_a_rebuild_the_next_try_still_waits_for_the_end_of_the_one_that_was_cleared() -> None:
+    driver = Driver(dag(tasks=CHAIN), check_rebuild=True)
+    driver.trigger()
+    driver.command("clear", 1, instances=names("a", "b", "c"))
+    fresh = driver.rebuild()
+    fresh.capacity = 16
+    plan = decide(fresh, Inputs(rebuilt=list(fresh.runs.values())), driver.now, 0)
+    assert plan.enqueues == []
