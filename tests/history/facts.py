@@ -112,6 +112,12 @@ class Facts:
         asked = {row["run_id"] for row in self.rows("command") if row["kind"] in REWRITES}
         return asked | {row["run_id"] for row in self.rows("attempt") if row["superseded_by"] is not None}
 
+    @cached_property
+    def marred(self) -> set[int]:
+        """Runs of which a task ended badly, however the run did."""
+        bad = {FAILED, CANCELLED, UPSTREAM_FAILED}
+        return {row["run_id"] for row in self.rows("attempt") if row["state"] in bad and row["superseded_by"] is None}
+
     # --- tasks and tries ------------------------------------------------------------------------------------------
 
     @cached_property

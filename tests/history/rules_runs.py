@@ -214,7 +214,7 @@ def _may_wait(facts: Facts, run: Row) -> bool:
         return True
     siblings = [other for other in facts.rows("dag_run") if other["dag_id"] == run["dag_id"]]
     before = [one for one in siblings if (one["due_at"], one["id"]) < (run["due_at"], run["id"])]
-    stuck = any(one["state"] != SUCCESS for one in before)
+    stuck = any(one["state"] != SUCCESS or one["id"] in facts.marred for one in before)
     pools = {row["name"]: row["slots"] for row in facts.rows("pool")}
     if any(task.get("depends_on_past") or task.get("wait_for_downstream") for task in spec["tasks"]) and stuck:
         return True

@@ -223,12 +223,12 @@ MUTANTS = (
     Mutant(
         "a slot twice", "the clock of a DAG does not move on with its run",
         _in("decide/runs"), "following, last_slot = timetable.next_after(slot.due_at), slot.due_at",
-        "following, last_slot = slot, slot.due_at", ("tests/unit/test_decide_runs.py",),
+        "following, last_slot = slot, slot.due_at", ("tests/unit/test_decide_schedule.py",),
     ),
     Mutant(
         "catch up by leaping", "slots that were missed are passed over",
         _in("decide/runs"), "timetable.next_after(dag.next_due - 1))", "timetable.last_until(turn.now))",
-        ("tests/unit/test_decide_runs.py",),
+        ("tests/unit/test_decide_schedule.py",),
     ),
     Mutant(
         "success by exit code", "a task that said nothing succeeded",

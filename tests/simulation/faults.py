@@ -64,7 +64,7 @@ class Faults:
         """Whether this fault happens on this occasion."""
         number = self.occasions[kind] = self.occasions.get(kind, 0) + 1
         if self.only is not None:
-            happens = self.only == (kind, number) and not self.is_over
+            happens = self.only == (kind, number)
         else:
             happens = self.dice.random() < self.rates.get(kind, 0.0) and not self.is_over
         if happens:

@@ -181,6 +181,9 @@ GOOD: list[tuple[str, Spoil]] = [
         {"dag_id": 1, "event_id": 31, "run_id": None, "dropped_at": NOW})),
     ("a queued run of a paused DAG", lambda s: [
         s.tables["dag_run"].append(s.run(41, 1, 20, None, None, state=1)), s.one("dag", 1).update(paused=True)]),
+    ("a run whose past went wrong", lambda s: [
+        s.spec(depends_on_past=True), try_of(s, 11, 2, 1, state=13, reason="cancelled"),
+        run_of(s, 12, state=2, ended_at=None)]),
     ("what was told is there", lambda s: [
         s.tell("trigger", dag="sales", run="r11"), s.tell("pause", 20, dag="sales"), s.tell("unpause", 21, dag="sales"),
         s.tell("seen_run", 9, dag="sales", run="r11", state="success"), s.tell("set_pool", pool="narrow", slots=1)]),
