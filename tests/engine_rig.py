@@ -320,17 +320,7 @@ class Rig:
         """Ask for a backfill of the slots between two instants as the command line does; returns its id."""
         wanted = backfills.Wanted(first, last, self.clock.at, **more)
         with self.database.write() as connection:
-            row, _ = requests.current_spec(connection, dag_id)
-            graph = self.scheduler.graphs.get(connection, row.current_version)
-            timetable = timetable_of(graph.spec, self.clock.at)
-            assert timetable is not None
-            slots = [slot.due_at for slot in slots_of(timetable, wanted)]
-            taken = backfills.runs_in(connection, row.id, first, self.clock.at)
-            number, _ = backfills.create(
-                connection, row.id, dag_id, wanted, cursor=first_cursor(timetable, wanted), slots=len(slots),
-                existing=len(taken.keys() & set(slots)), actor="ann",
-            )  # fmt: skip
-        return number
+            return ask_for_backfill(connection, dag_id, wanted)
 
     def ask_backfill(self, verb: str, number: int, dag_id: str = "sales") -> None:
         """Ask for pause, resume or cancel."""
@@ -376,6 +366,20 @@ def settings_of(home: Path, url: str) -> Settings:
 
 
 # --- memory and rows ------------------------------------------------------------------------------------------
+
+
+def ask_for_backfill(connection: Any, dag_id: str, wanted: backfills.Wanted) -> int:
+    """As the command line does; the backfill's id."""
+    row, spec = requests.current_spec(connection, dag_id)
+    timetable = timetable_of(spec, row.first_seen_at)
+    assert timetable is not None
+    slots = [slot.due_at for slot in slots_of(timetable, wanted)]
+    taken = backfills.runs_in(connection, row.id, wanted.from_at, wanted.until)
+    number, _ = backfills.create(
+        connection, row.id, dag_id, wanted, cursor=first_cursor(timetable, wanted), slots=len(slots),
+        existing=len(taken.keys() & set(slots)), actor="ann",
+    )  # fmt: skip
+    return number
 
 
 def check_rebuild(rig: Rig) -> None:

@@ -12,7 +12,9 @@ from dagd.model.errors import Unreachable
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec
 from dagd.model.times import SECOND
-from dagd.store import catalog, requests, versions
+from dagd.store import backfills, catalog, requests, versions
+from dagd.store.schema import dag_run
+from tests.engine_rig import ask_for_backfill
 from tests.factories import NOW
 from tests.history.facts import Record
 from tests.scenarios import POOLS
@@ -176,6 +178,25 @@ class System:
             return
         self._tell("pause" if paused else "unpause", dag=dag_id)
 
+    def backfill(self, first: int, last: int, dag_id: str = "sales", **more: Any) -> None:
+        """A range of past slots."""
+        wanted = backfills.Wanted(first, last, self.clock.at, **more)
+        try:
+            with self.people.write() as connection:
+                number = ask_for_backfill(connection, dag_id, wanted)
+        except (OperationalError, Unreachable):
+            return
+        self._tell("backfill", dag=dag_id, backfill=number)
+
+    def ask_backfill(self, verb: str, number: int, dag_id: str = "sales") -> None:
+        """Pause, resume or cancel one."""
+        try:
+            with self.people.write() as connection:
+                backfills.ask(connection, f"backfill_{verb}", self.ids[dag_id], dag_id, number, "ann")
+        except (OperationalError, Unreachable):
+            return
+        self._tell(f"backfill_{verb}", backfill=number)
+
     def set_pool(self, name: str, slots: int) -> None:
         """As `dagd pools set` does."""
         with self.people.write() as connection:
@@ -184,9 +205,13 @@ class System:
 
     # --- what is stored -------------------------------------------------------------------------------------------
 
+    def rows(self, table: Any) -> list[Any]:
+        """The rows of a table."""
+        return [SimpleNamespace(**row) for row in self.memory.rows(table.name)[table.name]]
+
     def runs(self) -> list[Any]:
         """The rows of runs."""
-        return [SimpleNamespace(**row) for row in self.memory.rows("dag_run")["dag_run"]]
+        return self.rows(dag_run)
 
     def run_states(self) -> dict[int, int]:
         """The states of runs by id."""
