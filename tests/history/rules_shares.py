@@ -243,7 +243,7 @@ def _active_runs(facts: Facts) -> Iterator[Violation]:
         spans = [
             (run["started_at"] + facts.tolerance_us, run["ended_at"] or facts.dump["at"], 1, run["run_id"])
             for run in own
-            if run["started_at"] is not None
+            if run["started_at"] is not None and not run.get("backfill_id")  # backfills have places of their own
         ]
         if specs:
             limit = max(spec["max_active_runs"] for spec in specs)
