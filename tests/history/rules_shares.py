@@ -174,7 +174,7 @@ def s8_no_limit_is_exceeded(facts: Facts) -> Iterator[Violation]:
         if task is None or run is None or task["isolation"] == "engine":
             continue
         for row in rows:
-            if row["leg"] > 1 or row.get("resume_at") is not None:
+            if row["leg"] > 1 or row.get("resume_at") is not None or row.get("waits_for") is not None:
                 continue  # it was deferred for a time that is not kept
             ended = row["ended_at"] if row["ended_at"] is not None else facts.dump["at"]
             span = (row["queued_at"] + facts.tolerance_us, ended, 1, facts.name(instance, row["try_no"]))

@@ -79,6 +79,8 @@ def s5_success_is_final(facts: Facts) -> Iterator[Violation]:
             by = row["superseded_by"]
             if by is not None and facts.has("command"):
                 request = requests.get(by)
+                if (facts.runs.get(instance[0]) or {}).get("backfill_id") == by:
+                    continue  # a backfill has taken the ended run over
                 if request is None or request["state"] != DONE or request["run_id"] != instance[0]:
                     yield Violation("S5", facts.name(instance, row["try_no"]), f"superseded by {by}: {request}")
         fine = [row for row in rows if row["state"] == SUCCESS and row["superseded_by"] is None and row["try_no"]]
