@@ -128,7 +128,7 @@ def test_exponential_backoff_is_a_factor(given, factor):
 
 def test_airflows_names_without_meaning_are_accepted_and_noted():
     write("with DAG('d') as d:\n    BashOperator(task_id='a', bash_command='x', email_on_failure=True)")
-    assert "email_on_failure" in AMBIENT.warnings[0]
+    assert "email_on_failure" in AMBIENT.warnings[0][1]
 
 
 def test_an_operator_of_the_users_is_checked_like_ours():

@@ -180,8 +180,8 @@ def test_lint_names_what_surprises_later(tmp_path):
         "def fine(): return datetime.now()\nwith DAG('d', start_date=datetime(2024, 1, 1)):\n"
         "    BashOperator(task_id='a', bash_command='ls {{ params.x | raw }}')\n"
     )
-    warnings = parse_one(tmp_path, text, lint=True).warnings
-    assert [line.split(":")[1] for line in warnings] == ["4", "6", "7"]
+    findings = parse_one(tmp_path, text, lint=True).findings
+    assert [(one.code, one.line) for one in findings] == [("DAGD-L002", 4), ("DAGD-L005", 6), ("DAGD-L007", 7)]
 
 
 def test_results_cross_a_pipe_unchanged(tmp_path):

@@ -36,7 +36,7 @@ class Ambient:
         self.scopes: list[Scope] = []
         self.made: list[DAG] = []
         self.assets: list[Any] = []
-        self.warnings: list[str] = []
+        self.warnings: list[tuple[SourceRef, str]] = []
         self.folder: str | None = None
         self.context: Any = None
         self.channel: Asker | None = None
@@ -47,10 +47,10 @@ class Ambient:
         self.made, self.assets, self.warnings = [], [], []
         self.folder = folder.rstrip(os.sep) + os.sep if folder else None
 
-    def warn(self, text: str) -> None:
+    def warn(self, where: SourceRef, text: str) -> None:
         """Note something that is no error; shown by `dagd dags check`."""
-        if text not in self.warnings:
-            self.warnings.append(text)
+        if (where, text) not in self.warnings:
+            self.warnings.append((where, text))
 
     def show_path(self, path: str) -> str:
         """A path as the user knows it: relative to the DAG folder when it lies in it."""

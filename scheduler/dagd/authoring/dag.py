@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -179,9 +179,18 @@ class DAG:
         self.resolve()
         return [task for task in self.tasks_by_id.values() if not task.downstream_task_ids]
 
-    def test(self, logical_date: datetime | None = None, run_conf: dict[str, Any] | None = None, **options: Any) -> Any:
-        """Run this DAG in this process: no database, no daemon. `options` are those of `dagd dags test`."""
-        return dagd.run_locally(self, date=logical_date, conf=run_conf or {}, **options)
+    def test(
+        self, logical_date: datetime | None = None, run_conf: dict[str, Any] | None = None, *, clock: Any = None,
+        mocks: Mapping[str, Any] | None = None, variables: Mapping[str, Any] | None = None,
+        connections: Mapping[str, Any] | None = None, **options: Any,
+    ) -> Any:  # fmt: skip
+        """Run this DAG in this process, without database and daemon. Returns the finished run: `.state`, `.value(id)`.
+
+        `clock`: an instant, or a `dagd.testing.FrozenClock`. `mocks` by task_id: a value, an exception, or a function
+        that runs in the task's place. Further: task_selection, fork, debug, and Airflow's own (docs/testing.md).
+        """
+        given = {"clock": clock, "mocks": mocks, "variables": variables, "connections": connections, **options}
+        return dagd.run_locally(self, logical_date=logical_date, run_conf=run_conf, **given)
 
     def unused_defaults(self) -> Iterator[str]:
         """Keys of default_args that no task took and that are no argument of any task."""

@@ -133,7 +133,7 @@ class BaseOperator(TaskNode, metaclass=OperatorMeta):
         where: SourceRef = getattr(self, "where", None) or caller_ref()
         for name in IGNORED_TASK_ARGUMENTS & arguments.keys():
             del arguments[name]
-            AMBIENT.warn(f"{where}: {type(self).__name__}: {name!r} has no effect in dagd")
+            AMBIENT.warn(where, f"{type(self).__name__}: {name!r} has no effect in dagd")
         self._place(task_id, dag, task_group, where)
         self._take(arguments, where)
         for name in arguments:

@@ -1,4 +1,4 @@
-"""`dagd dags check`, `dagd lint`: import and lint DAG files. No database, no daemon."""
+"""`dagd dags check`, `dagd lint`: import and lint DAG files. No daemon, no database (one in reach names its pools)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 
 from dagd.cli.context import settings
 from dagd.cli.files import parse_paths
+from dagd.cli.opening import known_pools
 from dagd.cli.output import Column, Output, with_output
 from dagd.cli.text import escape_controls, first_line
 from dagd.parsing.results import ParsedFile
@@ -22,17 +23,22 @@ COLUMNS = [
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...")
+@click.option("--pool", "pools", multiple=True, help="A pool that the deployment has (else asked of its database).")
 @with_output()
 @click.pass_context
-def check_files(ctx: click.Context, out: Output, paths: tuple[str, ...]) -> None:
+def check_files(ctx: click.Context, out: Output, paths: tuple[str, ...], pools: tuple[str, ...]) -> None:
     """Import each file in the sandbox and lint it (else the whole DAG folder); exit 1 when something is found."""
     known = settings()
-    parsed = list(parse_paths(paths or (str(known.dags_folder),), known, lint=True))
+    names = list(pools) or known_pools(known)
+    parsed = list(parse_paths(paths or (str(known.dags_folder),), known, lint=True, pools=names))
     found = [row for one in parsed for row in findings(one)] + list(duplicates(parsed))
     dags = sum(len(one.dags) for one in parsed)
     if out.is_machine or found:
         out.rows(found if out.is_machine else [_short(row) for row in found], COLUMNS, name="file")
     if not out.is_machine:
+        for row in found:
+            if row["kind"] == "warning":
+                out.note(f"{row['file']}:{row['line']}: {row['code']} {row['message']}. {row['remedy'] or ''}".rstrip())
         out.note(f"{len(parsed)} files, {dags} DAGs, {len(found)} findings")
         for one in parsed:
             if one.error is not None and one.error.traceback:
@@ -48,9 +54,8 @@ def findings(parsed: ParsedFile) -> list[Row]:
     if parsed.error is not None:
         error = parsed.error
         rows.append(_row(parsed.file, error.line, "error", error.code, error.message, error.traceback, error.remedy))
-    for text in parsed.warnings:
-        file, line, message = _place(text, parsed.file)
-        rows.append(_row(file, line, "warning", None, message, None, None))
+    for one in parsed.findings:
+        rows.append(_row(one.file, one.line, "warning", one.code, one.message, None, one.remedy))
     return rows
 
 
@@ -61,14 +66,6 @@ def _row(
         "file": file, "line": line, "kind": kind, "code": code, "message": message, "error": message,
         "traceback": trace or None, "remedy": remedy,
     }  # fmt: skip
-
-
-def _place(text: str, file: str) -> tuple[str, int | None, str]:
-    """A warning's `file:line: message` in its parts."""
-    head, colon, message = text.removeprefix(f"{file}:").partition(": ")
-    if text.startswith(f"{file}:") and colon and head.isdigit():
-        return file, int(head), message
-    return file, None, text
 
 
 def duplicates(parsed: Iterable[ParsedFile]) -> Iterable[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dagd.model.errors import BrokenFile, NotFound, SourceRef, UsageError
@@ -14,20 +14,24 @@ from dagd.parsing.sandbox import parse_many
 from dagd.parsing.sweep import scan
 
 
-def parse_paths(paths: tuple[str, ...], known: Settings, *, lint: bool) -> Iterator[ParsedFile]:
+def parse_paths(
+    paths: tuple[str, ...], known: Settings, *, lint: bool, pools: Sequence[str] | None = None
+) -> Iterator[ParsedFile]:
     """Parse files, and all DAG files of folders. Raises NotFound for what is not there."""
     for path in paths:
-        yield from _parse(path, known, lint=lint)
+        yield from _parse(path, known, lint=lint, pools=pools)
 
 
-def _parse(path: str, known: Settings, *, lint: bool) -> Iterator[ParsedFile]:
+def _parse(path: str, known: Settings, *, lint: bool, pools: Sequence[str] | None = None) -> Iterator[ParsedFile]:
     if "\0" in path or not os.path.lexists(path):
         raise NotFound(f"there is no file or folder {path!r}")
     whole = os.path.abspath(path)
     files = sorted(scan(whole)) if os.path.isdir(whole) else [whole]
     folder = _folder_of(whole, known)
     limits = Limits(known["parsing.timeout_s"], known["parsing.cpu_s"], known["parsing.memory_mb"])
-    yield from parse_many(files, folder, limits, default_timezone=known["core.default_timezone"], lint=lint)
+    yield from parse_many(
+        files, folder, limits, default_timezone=known["core.default_timezone"], lint=lint, pools=pools
+    )
 
 
 def _folder_of(path: str, known: Settings) -> str:

@@ -12,9 +12,10 @@ import click
 
 from dagd.cli.context import settings as load
 from dagd.cli.text import first_line
-from dagd.model.errors import Unreachable
+from dagd.model.errors import DagdError, Unreachable
 from dagd.model.settings import Settings
 from dagd.observe.private import keep_private
+from dagd.store import reads
 from dagd.store.database import Database, open_database, unreachable
 from dagd.store.migrate import check_schema
 from dagd.store.reads import CannotOpen, DatabaseProblem
@@ -90,6 +91,24 @@ def _open(settings: Settings) -> Database:
         database.close()
         raise
     return database
+
+
+def known_pools(settings: Settings) -> list[str] | None:
+    """The pools of the deployment; None when its database is not there or not to be reached at once."""
+    values = {**settings.values, "database.busy_timeout_s": min(2.0, settings["database.busy_timeout_s"])}
+    try:
+        database = _open(Settings(values))
+    except DagdError:
+        return None
+    try:
+        with database.read() as connection:
+            return [row.name for row in reads.pools(connection)]
+    except DagdError:
+        return None
+    except DatabaseProblem:
+        return None
+    finally:
+        database.close()
 
 
 def look(database: Database, query: Callable[[Any], T]) -> T:

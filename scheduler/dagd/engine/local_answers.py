@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from dagd.decide.graph import Graph
+from dagd.engine.local_ask import Ask
 from dagd.engine.local_rows import LocalRows, LocalValues
 from dagd.model.errors import Refused
 
@@ -14,14 +15,16 @@ VARIABLE, CONNECTION = "DAGD_VAR_", "DAGD_CONN_"
 
 
 class LocalAnswers:
-    """`DAGD_VAR_KEY` is the variable KEY, `DAGD_CONN_ID` the URI of a connection (upper case serves any case).
+    """What the test gives comes first; then `DAGD_VAR_KEY` is the variable KEY, `DAGD_CONN_ID` the URI of a connection
+    (upper case serves any case).
 
     A run that a task triggers is told, not made, and counts as successful.
     """
 
-    def __init__(self, graph: Graph, values: LocalValues, rows: LocalRows) -> None:
+    def __init__(self, graph: Graph, values: LocalValues, rows: LocalRows, ask: Ask) -> None:
         self._graph, self._values, self._rows = graph, values, rows
-        self._variables: dict[str, str | None] = {}
+        self._variables: dict[str, str | None] = dict(ask.variables)
+        self._connections = ask.connections
 
     def request(self, kind: str, args: dict[str, Any]) -> Any:
         """The value of one request. Raises Refused for a kind that needs a deployment."""
@@ -49,6 +52,8 @@ class LocalAnswers:
         self._variables[args["key"]] = None
 
     def _connection(self, args: dict[str, Any]) -> dict[str, Any] | None:
+        if args["id"] in self._connections:
+            return self._connections[args["id"]]
         uri = _environment(CONNECTION, args["id"])
         return None if uri is None else {"uri": uri}
 

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dagd.decide.graph import Graph
+from dagd.decide.results import RENDERED
 from dagd.decide.state import RunView, TaskState
 from dagd.engine.items import Items, Stored
 from dagd.model.plans import End, InstanceKey, Plan
 from dagd.model.states import ATTEMPT_MOVES, RUN_MOVES, AttemptState, Charge, RunState
 from dagd.model.times import iso
+from dagd.runtime.values import RETURN_KEY
+from dagd.runtime.xcom import decode
 
 Row = dict[str, Any]
 
@@ -34,6 +38,51 @@ class LocalValues(Items):
     def of_number(self, task_no: int, key: str) -> Stored:
         """The same by the task's number."""
         return [(index, text, file) for index, (text, file) in sorted(self.rows.get((task_no, key), {}).items())]
+
+    def texts(self, graph: Graph) -> dict[str, dict[str, dict[int, str]]]:
+        """Every value as text: task_id -> key -> map_index. For after the folder of the large ones is gone."""
+        found: dict[str, dict[str, dict[int, str]]] = {}
+        for i in graph.in_order():
+            for (no, key), stored in self.rows.items():
+                if no == graph.nos[i]:
+                    texts = {index: self._text(*one) or "null" for index, one in sorted(stored.items())}
+                    found.setdefault(graph.tasks[i].task_id, {})[key] = texts
+        return found
+
+
+class Shown(dict[str, Any]):
+    """A finished test run: the JSON of `runs show`, with what tests ask for as methods."""
+
+    def __init__(self, row: Row, texts: dict[str, dict[str, dict[int, str]]]) -> None:
+        super().__init__(row)
+        self._texts = texts
+
+    @property
+    def state(self) -> str:
+        """success or failed."""
+        return str(self["state"])
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Each instance's state, by task_id or task_id/index."""
+        names = [(one["task_id"], one["map_index"], one["state"]) for one in self["tasks"]]
+        return {name if index < 0 else f"{name}/{index}": state for name, index, state in names}
+
+    def value(self, task_id: str, key: str = RETURN_KEY, default: Any = None) -> Any:
+        """What a task returned, or pushed under `key`; of a mapped task the list of its instances' values."""
+        texts = self._texts.get(task_id, {}).get(key)
+        if texts is None:
+            return default
+        return decode(texts[-1]) if -1 in texts else [decode(text) for text in texts.values()]
+
+    def xcoms(self, task_id: str) -> dict[str, Any]:
+        """Everything that a task pushed, by key."""
+        return {key: self.value(task_id, key) for key in self._texts.get(task_id, {}) if key != RENDERED}
+
+    def rendered(self, task_id: str) -> dict[str, str]:
+        """A task's template fields as they became; of a mapped task those of its first instance."""
+        found = self.value(task_id, RENDERED, {})
+        return dict(found[0] if isinstance(found, list) else found)
 
 
 class LocalRows:

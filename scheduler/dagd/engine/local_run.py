@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from collections import deque
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +18,9 @@ from dagd.decide.core import Inputs, decide
 from dagd.decide.graph import Graph
 from dagd.decide.state import DagState, RunView, State
 from dagd.engine.local_answers import LocalAnswers
-from dagd.engine.local_rows import LocalRows, LocalValues
+from dagd.engine.local_ask import Ask
+from dagd.engine.local_mocks import body_of, given_frame, standing_in
+from dagd.engine.local_rows import LocalRows, LocalValues, Shown
 from dagd.engine.local_try import run_forked, run_here
 from dagd.engine.local_waits import LocalWaits
 from dagd.model.errors import Refused
@@ -27,7 +28,6 @@ from dagd.model.plans import Launch, Plan
 from dagd.model.specs import DagSpec, TaskSpec
 from dagd.model.states import Reason, RunKind, RunState
 from dagd.runtime.entry import LoadedDag
-from dagd.runtime.xcom import encode, length_of
 from dagd.timetables.base import Slot
 from dagd.timetables.build import build
 
@@ -37,22 +37,6 @@ IDLE_POKES = 100  # pokes in a row with nothing else happening, after which a se
 DAG, RUN = 1, 1
 
 Json = Any
-
-
-class LocalClock:
-    """Real time from a settable start, and jumps ahead."""
-
-    def __init__(self, start_at: int | None) -> None:
-        self._began = time.monotonic_ns() // 1000
-        self._start_at = time.time_ns() // 1000 if start_at is None else start_at
-
-    def now(self) -> int:
-        """The present instant of the test run."""
-        return self._start_at + time.monotonic_ns() // 1000 - self._began
-
-    def jump_to(self, at: int) -> None:
-        """Move on to `at`; never back."""
-        self._start_at += max(0, at - self.now())
 
 
 def slot_for(spec: DagSpec, at: int) -> Slot:
@@ -69,20 +53,18 @@ def slot_for(spec: DagSpec, at: int) -> Slot:
 
 
 class LocalRun:
-    """One test run. `mocks` are the values of tasks that are not to be run."""
+    """One test run."""
 
-    def __init__(
-        self, spec: DagSpec, loaded: LoadedDag, folder: Path, *, logical_at: int | None, conf: dict[str, Json],
-        mocks: dict[str, Json], clock: LocalClock, stream: TextIO, debug: bool,
-    ) -> None:  # fmt: skip
-        self.spec, self.loaded, self.folder = spec, loaded, folder
-        self.mocks, self.clock, self.stream, self.debug = mocks, clock, stream, debug
+    def __init__(self, spec: DagSpec, loaded: LoadedDag, folder: Path, ask: Ask, stream: TextIO) -> None:
+        self.spec, self.loaded, self.folder, self.ask, self.stream = spec, loaded, folder, ask, stream
+        clock, conf = ask.clock, ask.conf
+        self.clock = clock
         self.graph = Graph(spec, 1, 1, {task.task_id: no for no, task in enumerate(spec.tasks, 1)})
         self.state = State(token_prefix="test", capacity=1)
-        dag = DagState(DAG, spec.dag_id, 0, self.graph, first_seen_at=clock.now())
+        dag = DagState(DAG, spec.dag_id, 0, self.graph, first_seen_at=clock.micros())
         self.state.dags[DAG], self.state.names[spec.dag_id] = dag, DAG
-        now = clock.now()
-        slot = slot_for(spec, now if logical_at is None else logical_at)
+        now = clock.micros()
+        slot = slot_for(spec, now if ask.logical_at is None else ask.logical_at)
         facts = {
             "id": RUN, "run_id": "m-test", "kind": RunKind.MANUAL, "state": RunState.QUEUED, "due_at": slot.due_at,
             "logical_at": slot.logical_at, "interval_start": slot.start_at, "interval_end": slot.end_at,
@@ -91,7 +73,7 @@ class LocalRun:
         self.run = RunView(self.graph, DAG, facts)
         self.params = merge_params(spec.params, conf)
         self.rows, self.values = LocalRows(self.run, conf), LocalValues(folder)
-        self.answers = LocalAnswers(self.graph, self.values, self.rows)
+        self.answers = LocalAnswers(self.graph, self.values, self.rows, ask)
         self.waits = LocalWaits(self.answers)
         self.waiting: deque[Launch] = deque()
         self.idle_pokes = 0
@@ -109,14 +91,14 @@ class LocalRun:
                 vain = f"; it waits in vain for {found}" if (found := self.waits.subjects()) else ""
                 raise Refused(f"the test run of {self.spec.dag_id} cannot go on: nothing runs and nothing is due{vain}")
             self.clock.jump_to(min(due))
-            self._turn(Inputs(fired=self.waits.look(self.clock.now())))
+            self._turn(Inputs(fired=self.waits.look(self.clock.micros())))
         return self.rows.to_json()
 
     def _turn(self, inputs: Inputs) -> None:
-        plan = decide(self.state, inputs, self.clock.now(), 0)
+        plan = decide(self.state, inputs, self.clock.micros(), 0)
         self.rows.remember(plan)
         self.values.remember(plan)
-        self.waits.remember(plan, self.clock.now())
+        self.waits.remember(plan, self.clock.micros())
         self.waiting.extend(plan.launches)
         self._call_back(plan)
 
@@ -127,25 +109,20 @@ class LocalRun:
         place = task.task_id if launch.key[2] < 0 else f"{task.task_id}/{launch.key[2]}"
         if launch.leg == 1:
             self.stream.write(f"[{place}] try {launch.try_no}\n")
-        started = self.clock.now()
+        started = self.clock.micros()
         timeout, why = self._time_left(launch, task)
-        if task.task_id in self.mocks:
-            ended = self._mocked(task)
-        elif self.debug or self.loaded.fork_unsafe:
-            ended = run_here(self.loaded, self._payload(launch, started), self.answers, debug=self.debug)
-        else:
-            payload = self._payload(launch, started)
-            ended = run_forked(self.loaded, payload, self.answers, timeout, task.cancel_grace_us, why)
-        result = {**ended, "token": launch.token, "started_at": started, "ended_at": self.clock.now()}
+        ended = self._try(task, launch, started, timeout, why)
+        result = {**ended, "token": launch.token, "started_at": started, "ended_at": self.clock.micros()}
         frame = ended["frame"] or {}
         if frame.get("branch"):
             frame["branch"] = [one for one in frame["branch"] if self._has(one)]  # others were not selected
         is_poke = ended["outcome"] == "defer" and ended["frame"].get("poke_every_us") is not None
         self.idle_pokes = self.idle_pokes + 1 if is_poke else 0
         if why == Reason.DAGRUN_TIMEOUT and ended.get("reason") == why:
+            self.clock.jump_to(started + (timeout or 0))
             self._turn(Inputs())  # the run's own timer stops the try, whose end then counts as stopped
         if ended["outcome"] != "defer":
-            self.waits.something_happened(self.clock.now())
+            self.waits.something_happened(self.clock.micros())
         self._turn(Inputs(results=[result]))
         if ended["outcome"] not in ("succeed", "defer") and ended.get("error"):
             self.stream.write(f"[{place}] {ended['reason']}: {ended['error'].get('message')}\n")
@@ -155,7 +132,7 @@ class LocalRun:
 
     def _time_left(self, launch: Launch, task: TaskSpec) -> tuple[int | None, str]:
         """How long the leg may take, and the reason when it takes longer."""
-        now = self.clock.now()
+        now = self.clock.micros()
         ends: list[tuple[int, str]] = []
         if task.execution_timeout_us is not None:
             ends.append(((launch.first_started_at or now) + task.execution_timeout_us, Reason.TIMEOUT))
@@ -169,20 +146,25 @@ class LocalRun:
     def _skip_idle_pokes(self, launch: Launch, task: TaskSpec) -> None:
         """A sensor that nobody will satisfy is not poked ten thousand times: its time passes at once."""
         if self.idle_pokes >= IDLE_POKES and task.sensor_timeout_us is not None:
-            self.clock.jump_to((launch.first_started_at or self.clock.now()) + task.sensor_timeout_us)
+            self.clock.jump_to((launch.first_started_at or self.clock.micros()) + task.sensor_timeout_us)
             self.idle_pokes = 0
 
-    def _mocked(self, task: TaskSpec) -> dict[str, Json]:
-        """What a task would have said whose value is given: a branch's is its choice."""
-        value = self.mocks[task.task_id]
-        text = encode(value)
-        entry = {"key": "return_value", "text": text, "file": None, "length": length_of(value), "size": len(text)}
-        chosen = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        frame = {
-            "outcome": "succeed", "xcom": [] if value is None else [entry], "assets": [],
-            "branch": chosen if task.decides == "branch" else None, "short_circuit": not value,
-        }  # fmt: skip
-        return {"outcome": "succeed", "frame": frame, "reason": None, "error": None, "pid": None}
+    def _try(
+        self, task: TaskSpec, launch: Launch, now: int, timeout_us: int | None, why: str
+    ) -> dict[str, Json]:  # fmt: skip
+        """The leg by a mock's value, a mock's function, here, or in a child; the fields of its result."""
+        mock = self.ask.mocks.get(task.task_id)
+        body = body_of(mock)
+        if task.task_id in self.ask.mocks and body is None:
+            frame = given_frame(task, mock)
+            return {"outcome": "succeed", "frame": frame, "reason": None, "error": None, "pid": None}
+        payload = self._payload(launch, now)
+        if body is not None:
+            with standing_in(self.loaded.dag, task.task_id, body):
+                return run_here(self.loaded, payload, self.answers, debug=self.ask.debug)
+        if self.ask.debug or not self.ask.fork or self.loaded.fork_unsafe:
+            return run_here(self.loaded, payload, self.answers, debug=self.ask.debug)
+        return run_forked(self.loaded, payload, self.answers, timeout_us, task.cancel_grace_us, why)
 
     def _payload(self, launch: Launch, now: int) -> dict[str, Json]:
         task = self.run.tasks[launch.task]
@@ -224,7 +206,7 @@ class LocalRun:
             payload = {
                 **self._about(-1 if index is None else index), "task_id": told.get("task_id"), "try_no": 1,
                 "max_tries": 1, "leg": 1, "state": None, "xcom": {}, "items": None, "map_sizes": [],
-                "started_first_at": None, "idempotency_key": "test/callback", "now": self.clock.now(),
+                "started_first_at": None, "idempotency_key": "test/callback", "now": self.clock.micros(),
                 "callback": {name: told.get(name) for name in ("event", "error", "reason", "index")},
             }  # fmt: skip
             ended = run_forked(self.loaded, payload, self.answers, CALLBACK_US, GRACE_US, Reason.TIMEOUT)
@@ -232,18 +214,8 @@ class LocalRun:
                 self.stream.write(f"callback {told['event']} failed: {(ended['error'] or {}).get('message')}\n")
 
 
-def run_dag(
-    spec: DagSpec, loaded: LoadedDag, *, logical_at: int | None = None, conf: dict[str, Json] | None = None,
-    mocks: dict[str, Json] | None = None, clock_at: int | None = None, stream: TextIO | None = None,
-    debug: bool = False,
-) -> dict[str, Json]:  # fmt: skip
-    """Run a DAG to its end here and now; the JSON of `runs show`. Instants in microseconds; `clock_at` sets the clock.
-
-    Raises InvalidParams for a conf that the DAG's params refuse.
-    """
+def run_dag(spec: DagSpec, loaded: LoadedDag, ask: Ask, stream: TextIO | None = None) -> Shown:
+    """Run a DAG to its end here and now. Raises InvalidParams for a conf that the DAG's params refuse."""
     with tempfile.TemporaryDirectory(prefix="dagd-test-") as folder:
-        run = LocalRun(
-            spec, loaded, Path(folder), logical_at=logical_at, conf=conf or {}, mocks=mocks or {},
-            clock=LocalClock(clock_at), stream=stream or sys.stderr, debug=debug,
-        )  # fmt: skip
-        return run.to_end()
+        run = LocalRun(spec, loaded, Path(folder), ask, stream or sys.stderr)
+        return Shown(run.to_end(), run.values.texts(run.graph))

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from dagd.authoring.compile import compile_dag
 from dagd.authoring.dag import DAG
-from dagd.authoring.instants import exact_micros
+from dagd.engine.local_ask import Ask, read_ask
+from dagd.engine.local_rows import Shown
 from dagd.engine.local_run import run_dag
 from dagd.model.errors import BrokenFile, NotFound, SourceRef, UsageError, did_you_mean
 from dagd.model.settings import Settings
@@ -23,17 +23,7 @@ from dagd.parsing.sweep import scan
 from dagd.runtime.entry import LoadedDag, load_version
 from dagd.runtime.loading import threads_left
 
-Json = Any
 SELECTION = re.compile(r"(\+?)(.+?)(\+?)")
-
-
-class Shown(dict[str, Json]):
-    """The JSON of a run, whose state can be asked for as `run.state` too."""
-
-    @property
-    def state(self) -> str:
-        """success or failed."""
-        return str(self["state"])
 
 
 def load_for_test(path: str, folder: str | None = None, default_timezone: str = "UTC") -> ParsedFile:
@@ -44,12 +34,8 @@ def load_for_test(path: str, folder: str | None = None, default_timezone: str = 
     return found
 
 
-def run_place(
-    place: str, *, date: datetime | None = None, conf: dict[str, Json] | None = None,
-    task_selection: str | None = None, mocks: Mapping[str, Json] | None = None, settings: Settings,
-    clock: datetime | None = None, debug: bool = False,
-) -> Shown:  # fmt: skip
-    """Run a DAG, named by its file or its id, in this process. `task_selection`: task, +task, task+ or +task+.
+def run_place(place: str, *, settings: Settings, **options: Any) -> Shown:
+    """Run a DAG, named by its file or its id, in this process. `options` are those of `DAG.test()`.
 
     Raises NotFound, BrokenFile, UsageError, InvalidParams.
     """
@@ -62,33 +48,43 @@ def run_place(
     loaded = load_version(version)
     if had_threads:
         loaded.fork_unsafe = None  # they are of the process that asked (a test runner), not of the file
-    return _run(spec, loaded, date, conf, task_selection, dict(mocks or {}), clock, debug)
+    return _run(spec, loaded, read_ask(options))
 
 
-def run_made_dag(
-    dag: DAG, *, date: datetime | None = None, conf: dict[str, Json] | None = None, task_selection: str | None = None,
-    mocks: Mapping[str, Json] | None = None, clock: datetime | None = None, debug: bool = False,
-) -> Shown:  # fmt: skip
+def run_made_dag(dag: DAG, **options: Any) -> Shown:
     """`DAG.test()`: run a DAG object of this process. Raises what `run_place` raises."""
-    spec = compile_dag(dag, file=os.path.basename(dag.file))
-    loaded = LoadedDag(dag, None, dag.file, dag.folder, {})
-    return _run(spec, loaded, date, conf, task_selection, dict(mocks or {}), clock, debug)
+    return _run(_compile(dag), _loaded(dag), read_ask(options))
 
 
-def _run(
-    spec: DagSpec, loaded: LoadedDag, date: datetime | None, conf: dict[str, Json] | None, selection: str | None,
-    mocks: dict[str, Json], clock: datetime | None, debug: bool,
-) -> Shown:  # fmt: skip
-    for name in mocks:
+def run_made_task(dag: DAG, task_id: str, **options: Any) -> Shown:
+    """One task of a DAG object, whatever its trigger rule says of the mocked tasks above it."""
+    ask, spec = read_ask(options), _compile(dag)
+    _check_task(spec, task_id)
+    tasks = [
+        replace(task, trigger_rule="all_done") if task.task_id == task_id else replace(task, decides=None)
+        for task in spec.tasks
+    ]
+    ask.selection = task_id
+    return _run(replace(spec, tasks=tuple(tasks)), _loaded(dag), ask)
+
+
+def _compile(dag: DAG) -> DagSpec:
+    return compile_dag(dag, file=os.path.basename(dag.file))
+
+
+def _loaded(dag: DAG) -> LoadedDag:
+    return LoadedDag(dag, None, dag.file, dag.folder, {})
+
+
+def _run(spec: DagSpec, loaded: LoadedDag, ask: Ask) -> Shown:
+    for name in ask.mocks:
         _check_task(spec, name)
-    if selection is not None:
-        spec = select_tasks(spec, selection, set(mocks))
-    at, clock_at = _micros(date), _micros(clock)
-    return Shown(run_dag(spec, loaded, logical_at=at, conf=conf, mocks=mocks, clock_at=clock_at, debug=debug))
-
-
-def _micros(instant: datetime | None) -> int | None:
-    return None if instant is None else exact_micros(instant)
+    if ask.successes is not None:
+        found = [task.task_id for task in spec.tasks if ask.successes.fullmatch(task.task_id)]
+        ask.mocks = {**dict.fromkeys(found), **ask.mocks}
+    if ask.selection is not None:
+        spec = select_tasks(spec, ask.selection, set(ask.mocks))
+    return run_dag(spec, loaded, ask)
 
 
 def _find(place: str, settings: Settings) -> tuple[str, str | None]:

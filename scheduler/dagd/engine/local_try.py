@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 import warnings
+from contextlib import nullcontext, redirect_stdout
 from typing import Any, NoReturn, Protocol
 
 from dagd.agent.kill import await_deaths, kill_tree, terminate_group
@@ -37,7 +38,8 @@ def run_here(loaded: LoadedDag, payload: Frame, answers: Answers, *, debug: bool
         if debug and error.__traceback__ is not None:
             pdb.post_mortem(error.__traceback__)
 
-    frame = run_try(loaded, payload, answers, on_error=look)
+    with nullcontext() if debug else redirect_stdout(sys.stderr):
+        frame = run_try(loaded, payload, answers, on_error=look)
     return {**conclude(Ending(frame=frame)), "pid": os.getpid()}
 
 

@@ -87,7 +87,7 @@ def run_child(fd: int, paths: Sequence[str], job: dict[str, Any]) -> None:
         with_clock = _Clock(limits)
         parsed = with_clock.run(
             lambda path=path: parse_file(  # type: ignore[misc]
-                path, job["folder"], default_timezone=job["default_timezone"], lint=job["lint"]
+                path, job["folder"], default_timezone=job["default_timezone"], lint=job["lint"], pools=job["pools"]
             ).to_json()
         )
         keep.restore(job["folder"])

@@ -7,17 +7,16 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dagd.authoring.ambient import AMBIENT
 from dagd.authoring.compile import compile_dag
 from dagd.authoring.dag import DAG
 from dagd.authoring.params import check_value
 from dagd.model.errors import AuthoringError, BrokenFile, DagdError, HostileFile, InvalidParams, SourceRef
 from dagd.model.specs import DagSpec, storable
 from dagd.parsing.closure import closure, decode_source, hash_sources
-from dagd.parsing.lint import lint_dag, lint_text
+from dagd.parsing.lint.file import FileLint
 from dagd.parsing.results import FileError, ParsedFile
 from dagd.runtime.failures import describe_error
 from dagd.runtime.loading import collect_dags, execute_file, threads_left
@@ -32,35 +31,43 @@ class TimeUp(BaseException):
     """Raised in a file that runs too long, at the line where it is."""
 
 
-def parse_file(path: str, folder: str, *, default_timezone: str = "UTC", lint: bool = False) -> ParsedFile:
+def parse_file(
+    path: str, folder: str, *, default_timezone: str = "UTC", lint: bool = False, pools: Sequence[str] | None = None
+) -> ParsedFile:  # fmt: skip
     """Parse one file in this process. Never raises for what the file does, short of ending the process."""
     began = time.perf_counter()
     path, folder = os.path.abspath(path), os.path.abspath(folder)
     name = os.path.relpath(path, folder).replace(os.sep, "/")
     shown = storable(name)
     sources: dict[str, str] = {}
+    linter: FileLint | None = None
+    specs: tuple[DagSpec, ...] = ()
     try:
         if shown != name:
             raise BrokenFile("the name of the file is no UTF-8", where=SourceRef(shown), remedy="Rename it.")
         text = read_source(path, shown)
         sources.update(closure(path, folder, text))
         put_last(search_folders(folder, path))
-        module = execute_file(path, folder, text)
+        if lint:
+            linter = FileLint(text, shown, now=time.time_ns() // 1000, pools=pools)
+            with linter.watching():
+                module = execute_file(path, folder, linter.source())
+        else:
+            module = execute_file(path, folder, text)
         dags = collect_dags(module)
         specs = tuple(_compile(dag, shown, default_timezone) for dag in dags)
         _add_observed(sources, folder)
         for dag in dags:
             _add_templates(sources, dag)
-        warnings = list(AMBIENT.warnings)
-        if lint:
-            warnings += [*lint_text(text, shown), *(w for dag in dags for w in lint_dag(dag, shown))]
+        findings = linter.findings(dags, specs) if linter else ()
         error = None
     except BaseException as problem:
-        specs, warnings, error = (), list(AMBIENT.warnings), describe_problem(problem, path, shown)
+        specs, error = (), describe_problem(problem, path, shown)
+        findings = linter.findings((), ()) if linter else ()
     if not sources:
         sources = _readable(path)
     return ParsedFile(
-        path, shown, specs, sources, hash_sources(sources, folder), error, tuple(warnings),
+        path, shown, specs, sources, hash_sources(sources, folder), error, findings,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
 

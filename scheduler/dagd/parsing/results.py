@@ -36,6 +36,17 @@ class FileError:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that works, and surprises later. `code` is DAGD-L and three digits; `file` as users know it."""
+
+    code: str
+    message: str
+    file: str
+    line: int | None = None
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedFile:
     """One file's DAGs, or its error. `file` is relative to the DAG folder, with slashes; `path` is absolute.
 
@@ -49,7 +60,7 @@ class ParsedFile:
     sources: dict[str, str] = field(default_factory=dict)
     content_hash: str = ""
     error: FileError | None = None
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     output: str = ""
     seconds: float = 0.0
 
@@ -62,7 +73,7 @@ class ParsedFile:
             "sources": self.sources,
             "content_hash": self.content_hash,
             "error": asdict(self.error) if self.error else None,
-            "warnings": list(self.warnings),
+            "findings": [asdict(one) for one in self.findings],
             "output": self.output,
             "seconds": self.seconds,
         }
@@ -75,6 +86,6 @@ def parsed_from_json(raw: dict[str, Any]) -> ParsedFile:
             **raw,
             "dags": tuple(spec_from_json(text) for text in raw["dags"]),
             "error": FileError(**raw["error"]) if raw["error"] else None,
-            "warnings": tuple(raw["warnings"]),
+            "findings": tuple(Finding(**one) for one in raw["findings"]),
         }
     )

@@ -7,7 +7,7 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any
@@ -28,15 +28,15 @@ class Sandbox:
 
     def __init__(
         self, folder: str, limits: Limits | None = None, *, jobs: int = 2, default_timezone: str = "UTC",
-        lint: bool = False, variables: Lookup | None = None, on_idle: Callable[[], None] | None = None,
-        run_as: str = "",
+        lint: bool = False, pools: Sequence[str] | None = None, variables: Lookup | None = None,
+        on_idle: Callable[[], None] | None = None, run_as: str = "",
     ) -> None:  # fmt: skip
         self._on_idle, self._run_as = on_idle, run_as
         self.folder = os.path.abspath(folder)
         self.limits = limits or Limits()
         self._job: dict[str, Any] = {
             "t": "job", "folder": self.folder, "limits": asdict(self.limits), "jobs": jobs,
-            "default_timezone": default_timezone, "lint": lint,
+            "default_timezone": default_timezone, "lint": lint, "pools": pools,
         }  # fmt: skip
         self._variables = variables
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,7 +108,8 @@ class Sandbox:
             boxes = [
                 Sandbox(
                     self.folder, self.limits, jobs=1, default_timezone=self._job["default_timezone"],
-                    lint=self._job["lint"], variables=self._variables, run_as=self._run_as,
+                    lint=self._job["lint"], pools=self._job["pools"], variables=self._variables,
+                    run_as=self._run_as,
                 )
                 for _ in some
             ]  # fmt: skip
@@ -163,10 +164,10 @@ def clean_environment() -> dict[str, str]:
 
 def parse_many(
     paths: Iterable[str], folder: str, limits: Limits | None = None, jobs: int = 2, *, default_timezone: str = "UTC",
-    lint: bool = False, variables: Lookup | None = None,
+    lint: bool = False, pools: Sequence[str] | None = None, variables: Lookup | None = None,
 ) -> Iterator[ParsedFile]:  # fmt: skip
     """Parse files in a sandbox of their own, closed at the end."""
     with Sandbox(
-        folder, limits, jobs=jobs, default_timezone=default_timezone, lint=lint, variables=variables
+        folder, limits, jobs=jobs, default_timezone=default_timezone, lint=lint, pools=pools, variables=variables
     ) as sandbox:
         yield from sandbox.parse(paths)

@@ -62,6 +62,7 @@ class Supervisor:
 
     def add(self, paths: list[str], *, singly: bool = False) -> None:
         """Files to be parsed. Few are spread over the children, many go in batches."""
+        singly = singly or self.job["lint"]  # an import costs the first of several files alone
         size = 1 if singly else min(self.limits.files_per_child, max(1, len(paths) // max(1, self.job["jobs"])))
         for start in range(0, len(paths), size):
             self.batches.append(paths[start : start + size])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import zlib
@@ -36,7 +37,7 @@ def module_name(file: str, folder: str) -> str:
     return f"dagd_file_{zlib.crc32(shown.encode('utf-8', 'surrogateescape')):08x}_{stem}"
 
 
-def execute_file(file: str, folder: str, source: str | bytes) -> ModuleType:
+def execute_file(file: str, folder: str, source: str | bytes | ast.Module) -> ModuleType:
     """Run a DAG file's text as a module of its own name. Whatever it raises comes through."""
     name = module_name(file, folder)
     code = compile(source, file, "exec", dont_inherit=True)
