@@ -170,9 +170,8 @@ class Rig:
 
     @property
     def agent_pid(self) -> int:
-        description = launch.read_description(self.home)
-        assert description is not None
-        return int(description["pid"])
+        described = until(lambda: launch.read_description(self.home), "the agent has described itself")
+        return int(described["pid"])
 
     def scheduler(self) -> Scheduler:
         found = Scheduler(self.home)

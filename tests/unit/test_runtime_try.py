@@ -267,7 +267,7 @@ def test_a_secret_inside_longer_base64_is_masked(shift):
     import base64
 
     masker = Masker()
-    masker.add("correct horse battery")
+    masker.add_all(["correct horse battery"])
     text = base64.b64encode(b"x" * shift + b"correct horse battery" + b"yz").decode()
     assert "***" in masker.mask(text)
 

@@ -14,7 +14,7 @@ from typing import Any
 from dagd.agent import address, kill
 from dagd.agent.config import AgentConfig, current_umask, make_folder
 from dagd.model.errors import Unreachable
-from dagd.model.settings import Settings
+from dagd.model.settings import PRIVATE, Settings
 from dagd.observe.user import find_user
 
 START_S = 15.0
@@ -64,7 +64,7 @@ def _lend_folder(config: AgentConfig) -> None:
 
 def task_environment() -> dict[str, str]:
     """This process's environment for everything that may become a task: none of dagd's own settings is in it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("DAGD_")}
+    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
 
 
 def ensure_agent(settings: Settings, slots: int, umask: int | None = None) -> None:

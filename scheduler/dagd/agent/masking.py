@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable
-from urllib.parse import quote, quote_plus
+
+from dagd.runtime.masking import as_bytes, secret_forms
 
 MASK = b"***"
-# A single character would hide half of the log and protect nothing.
-SHORTEST = 2
 
 
 def forms(secret: str) -> set[bytes]:
     """The spellings of a secret that are hidden."""
-    raw = secret.encode("utf-8", "surrogateescape")
-    if len(raw) < SHORTEST:
-        return set()
-    found = {
-        raw,
-        quote(raw, safe="").encode(), quote(raw).encode(), quote_plus(raw).encode(),
-        json.dumps(secret)[1:-1].encode(), json.dumps(secret, ensure_ascii=False)[1:-1].encode("utf-8", "replace"),
-        repr(secret)[1:-1].encode("utf-8", "replace"),
-    }  # fmt: skip
-    for encoded in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
-        found |= {encoded, encoded.rstrip(b"=")}
-    return {form for form in found if len(form) >= SHORTEST}
+    return {as_bytes(form) for form in secret_forms(secret)}
 
 
 class Masker:

@@ -11,6 +11,9 @@ from dagd.authoring.ambient import AMBIENT, Asker
 from dagd.authoring.params import NOT_GIVEN
 from dagd.model.errors import NotFound, Refused
 
+# Airflow's name in a URI for an extra that is no flat table of texts.
+WHOLE_EXTRA = "__extra__"
+
 
 def _channel(what: str) -> Asker:
     if AMBIENT.channel is None:
@@ -91,15 +94,16 @@ class Connection:
         parts = urlsplit(uri)
         netloc = parts.netloc.rpartition("@")[2]
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        extra = query.get(WHOLE_EXTRA) if set(query) == {WHOLE_EXTRA} else json.dumps(query) if query else None
         return cls(
             conn_id=conn_id,
-            conn_type=parts.scheme,
+            conn_type=parts.scheme.replace("-", "_"),
             host=unquote(netloc.rsplit(":", 1)[0] if parts.port else netloc) or None,
             login=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             schema=unquote(parts.path[1:]) or None,
             port=parts.port,
-            extra=json.dumps(query) if query else None,
+            extra=extra,
         )
 
     @property
@@ -118,9 +122,11 @@ class Connection:
             user += ":" + quote(self.password, safe="")
         port = f":{self.port}" if self.port else ""
         path = "/" + quote(self.schema, safe="") if self.schema else "/" if user or self.host else ""
-        query = "?" + urlencode(self.extra_dejson) if self.extra_dejson else ""
+        is_flat = all(isinstance(one, str) for one in self.extra_dejson.values())
+        extra = self.extra_dejson if self.extra_dejson and is_flat else {WHOLE_EXTRA: self.extra}
+        query = f"?{urlencode(extra)}" if self.extra else ""
         at = f"{user}@" if user else ""
-        return f"{self.conn_type}://{at}{quote(self.host or '', safe='.:[]-_')}{port}{path}{query}"
+        return f"{self.conn_type.replace('_', '-')}://{at}{quote(self.host or '', safe='.:[]-_')}{port}{path}{query}"
 
 
 def get_current_context() -> Any:

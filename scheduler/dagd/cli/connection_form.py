@@ -9,12 +9,10 @@ from urllib.parse import urlsplit
 from dagd.authoring.store_access import Connection
 from dagd.cli.context import read_json
 from dagd.model.errors import Refused, UsageError, did_you_mean
+from dagd.runtime.masking import is_secret_field
 
 PARTS = ("conn_type", "host", "port", "login", "password", "schema", "extra")
 HIDDEN = "***"
-# Parts of a key's name that say that its value is a secret.
-SECRET = ("password", "passwd", "secret", "token", "key", "passphrase", "credential", "private")
-AIRFLOW_EXTRA = "__extra__"
 
 
 def from_uri(uri: str) -> dict[str, Any]:
@@ -27,9 +25,7 @@ def from_uri(uri: str) -> dict[str, Any]:
     except ValueError as error:
         remedy = "Write type://login:password@host:port/schema, special characters as %XX."
         raise UsageError(f"the URI cannot be read: {error}", remedy=remedy) from None
-    extra = json.loads(found.extra) if found.extra else {}
-    text = extra.get(AIRFLOW_EXTRA, found.extra) if set(extra) <= {AIRFLOW_EXTRA} else found.extra
-    return {name: text if name == "extra" else getattr(found, name) for name in PARTS}
+    return {name: getattr(found, name) for name in PARTS}
 
 
 def from_parts(given: dict[str, Any]) -> dict[str, Any]:
@@ -70,11 +66,7 @@ def _masked_extra(text: str) -> str:
 
 def _hide(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: HIDDEN if _is_secret(name) and one else _hide(one) for name, one in value.items()}
+        return {name: HIDDEN if is_secret_field(name) and one else _hide(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_hide(one) for one in value]
     return value
-
-
-def _is_secret(name: str) -> bool:
-    return any(word in name.lower() for word in SECRET)

@@ -103,7 +103,7 @@ def set_connection(out: Output, conn_id: str, uri: str | None, description: str 
         raise UsageError("a connection needs --uri or its parts", remedy="For example --type http --host example.org.")
     body = from_uri(uri) if uri is not None else from_parts(given)
     sealed = sealer_of(known).seal(json.dumps(body))
-    with opened(known) as database, database.write() as connection:
+    with opened(known, create=True) as database, database.write() as connection:
         catalog.set_connection(connection, conn_id, sealed, description, requests.user_name())
     out.result({"conn_id": conn_id, **masked(body), "description": description}, f"{conn_id}: set", name="conn_id")
 
@@ -137,7 +137,7 @@ def import_connections(file: Any) -> None:
             raise Refused(f"{file.name}: {name!r} is neither a URI nor an object")
         bodies[new_id(name, "connection id")] = from_uri(value) if isinstance(value, str) else from_parts(value)
     sealer = sealer_of(known)
-    with opened(known) as database, database.write() as connection:
+    with opened(known, create=True) as database, database.write() as connection:
         for name, body in bodies.items():
             about = body.pop("description", None)
             catalog.set_connection(connection, name, sealer.seal(json.dumps(body)), about, requests.user_name())

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dagd.engine.environment import variable_from
 from dagd.model.errors import BrokenFile, NotFound, SourceRef, UsageError
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec
@@ -30,8 +31,9 @@ def _parse(path: str, known: Settings, *, lint: bool, pools: Sequence[str] | Non
     folder = _folder_of(whole, known)
     limits = Limits(known["parsing.timeout_s"], known["parsing.cpu_s"], known["parsing.memory_mb"])
     yield from parse_many(
-        files, folder, limits, default_timezone=known["core.default_timezone"], lint=lint, pools=pools
-    )
+        files, folder, limits, default_timezone=known["core.default_timezone"], lint=lint, pools=pools,
+        variables=variable_from,
+    )  # fmt: skip
 
 
 def _folder_of(path: str, known: Settings) -> str:

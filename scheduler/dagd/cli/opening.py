@@ -12,6 +12,7 @@ import click
 
 from dagd.cli.context import settings as load
 from dagd.cli.text import first_line
+from dagd.engine.migration import migrate_database
 from dagd.model.errors import DagdError, Unreachable
 from dagd.model.settings import Settings
 from dagd.observe.private import keep_private
@@ -39,10 +40,15 @@ TELL_S = 1.0
 
 
 @contextmanager
-def opened(settings: Settings | None = None) -> Iterator[Database]:
-    """The database at this release's schema. Raises Unreachable or SchemaMismatch."""
+def opened(settings: Settings | None = None, *, create: bool = False) -> Iterator[Database]:
+    """The database at this release's schema. Raises Unreachable or SchemaMismatch.
+
+    `create` makes the embedded one when there is none yet: a pool or a secret may be set before the first `dagd up`.
+    """
     keep_private()
     known = settings or load()
+    if create and known.is_sqlite and not _sqlite_path(known).exists():
+        migrate_database(known)
     database = patiently(known, lambda: _open(known))
     try:
         yield database
@@ -73,7 +79,7 @@ def patiently(settings: Settings, attempt: Callable[[], T]) -> T:
 
 def _open(settings: Settings) -> Database:
     url, timeout = settings.database_url, settings["database.busy_timeout_s"]
-    if settings.is_sqlite and not Path(url.removeprefix("sqlite:///")).exists():
+    if settings.is_sqlite and not _sqlite_path(settings).exists():
         raise Unreachable(
             f"the database ({url}) has no tables yet", remedy="Start `dagd up`, or run `dagd db migrate`."
         )
@@ -111,6 +117,10 @@ def known_pools(settings: Settings) -> list[str] | None:
         database.close()
 
 
+def _sqlite_path(settings: Settings) -> Path:
+    return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
 def look(database: Database, query: Callable[[Any], T]) -> T:
     """Read while waiting for something: a database that restarts meanwhile is waited for. Raises Unreachable."""
 
@@ -128,7 +138,7 @@ def is_starting(settings: Settings) -> bool:
     """Whether somebody is about to make the tables: the embedded database's file is there and still without content."""
     if not settings.is_sqlite:
         return False
-    path = Path(settings.database_url.removeprefix("sqlite:///"))
+    path = _sqlite_path(settings)
     try:
         return path.stat().st_size == 0 or path.with_name(f"{path.name}-wal").exists()
     except OSError:

@@ -64,7 +64,7 @@ def set_variable(out: Output, key: str, value: str, description: str | None) -> 
     storable(text, "the value")
     if description is not None:
         storable(description, "the description")
-    with opened() as database, database.write() as connection:
+    with opened(create=True) as database, database.write() as connection:
         catalog.set_variable(connection, key, text, description, requests.user_name())
     out.result({"key": key, "value": text}, f"{key}: set", name="key")
 
@@ -95,7 +95,7 @@ def import_variables(file: Any) -> None:
     texts = {
         new_name(key, "key"): value if isinstance(value, str) else json.dumps(value) for key, value in table.items()
     }
-    with opened() as database, database.write() as connection:
+    with opened(create=True) as database, database.write() as connection:
         for key, text in texts.items():
             catalog.set_variable(connection, key, text, None, requests.user_name())
     click.echo(f"{len(texts)} variables set", err=True)

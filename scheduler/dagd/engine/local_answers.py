@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 from dagd.decide.graph import Graph
+from dagd.engine.environment import connection_from, variable_from
 from dagd.engine.local_ask import Ask
 from dagd.engine.local_rows import LocalRows, LocalValues
 from dagd.model.errors import Refused
 
-VARIABLE, CONNECTION = "DAGD_VAR_", "DAGD_CONN_"
-
 
 class LocalAnswers:
-    """What the test gives comes first; then `DAGD_VAR_KEY` is the variable KEY, `DAGD_CONN_ID` the URI of a connection
-    (upper case serves any case).
+    """Variables and connections that the test gives come first, then those of the environment.
 
     A run that a task triggers is told, not made, and counts as successful.
     """
@@ -43,7 +40,7 @@ class LocalAnswers:
 
     def _variable(self, args: dict[str, Any]) -> str | None:
         key = args["key"]
-        return self._variables[key] if key in self._variables else _environment(VARIABLE, key)
+        return self._variables[key] if key in self._variables else variable_from(key)
 
     def _set_variable(self, args: dict[str, Any]) -> None:
         self._variables[args["key"]] = args["value"]
@@ -54,8 +51,7 @@ class LocalAnswers:
     def _connection(self, args: dict[str, Any]) -> dict[str, Any] | None:
         if args["id"] in self._connections:
             return self._connections[args["id"]]
-        uri = _environment(CONNECTION, args["id"])
-        return None if uri is None else {"uri": uri}
+        return connection_from(args["id"])
 
     def _trigger(self, args: dict[str, Any]) -> dict[str, Any]:
         run_id = args.get("run_id") or "m-test"
@@ -70,8 +66,3 @@ class LocalAnswers:
 
     def _asset_events(self, _args: dict[str, Any]) -> list[Any]:
         return []
-
-
-def _environment(prefix: str, name: str) -> str | None:
-    found = os.environ.get(f"{prefix}{name}")
-    return found if found is not None else os.environ.get(f"{prefix}{name.upper()}")

@@ -12,7 +12,7 @@ from typing import Any
 
 from dagd.authoring.arguments import unknown_argument
 from dagd.authoring.instants import exact_micros
-from dagd.authoring.store_access import Connection
+from dagd.engine.environment import connection_fields
 from dagd.engine.local_clock import Clock, make_clock
 from dagd.model.errors import NotFound, UsageError, WrongArgument
 
@@ -61,7 +61,7 @@ def read_ask(options: Mapping[str, Any]) -> Ask:
         selection=selection,
         clock=make_clock(given.get("clock")),
         variables={name: one if isinstance(one, str) else json.dumps(one) for name, one in variables.items()},
-        connections={name: _connection(name, one) for name, one in connections.items()},
+        connections={name: connection_fields(one, f"the connection {name!r}") for name, one in connections.items()},
         successes=None if pattern is None else re.compile(pattern),
         fork=bool(given.get("fork", True)),
         debug=bool(given.get("debug", False)),
@@ -90,17 +90,6 @@ def _instant(date: datetime | None) -> int | None:
     if date.tzinfo is None:
         raise WrongArgument(f"logical_date={date!r} has no time zone", remedy="Give it one: tzinfo=UTC.")
     return exact_micros(date)
-
-
-def _connection(name: str, given: Any) -> dict[str, Any]:
-    """A connection as it is handed to a task: a URI, a dict of its fields, or a Connection."""
-    if isinstance(given, str):
-        return json.loads(given) if given.lstrip().startswith("{") else {"uri": given}
-    if isinstance(given, Connection):
-        return {"uri": given.get_uri()}
-    if not isinstance(given, dict):
-        raise WrongArgument(f"the connection {name!r} is {type(given).__name__}", remedy="Give a URI or a dict.")
-    return given
 
 
 def _read_file(path: str | None) -> dict[str, Any]:

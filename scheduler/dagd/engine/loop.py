@@ -12,6 +12,7 @@ from typing import Any
 from dagd.decide.core import Inputs
 from dagd.engine.callbacks import is_callback
 from dagd.engine.reader import Reader
+from dagd.engine.secrets_hook import open_hook
 from dagd.engine.service import CARRY_US, Scheduler
 from dagd.model.errors import Fenced, Unreachable
 from dagd.store.database import DBAPIError
@@ -37,7 +38,7 @@ class Loop:
         self._stopping = False
         self._replies: deque[Frame] = deque()
         sealer = open_sealer(scheduler.settings.home, scheduler.settings["secrets.connection_key"])
-        self._reader = Reader(scheduler.database, sealer, self._answer, self._place_of)
+        self._reader = Reader(scheduler.database, sealer, self._answer, self._place_of, open_hook(scheduler.settings))
         self._swept_at = self._seated_at = 0
         self._pause_s = 0.0
         self._connection_no = 0

@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from dagd.engine.doorbell import ring_all
+from dagd.engine.environment import variable_from
 from dagd.engine.folder import Folder, KnownFile
-from dagd.model.errors import AlreadyRunning, BrokenFile, Unreachable
+from dagd.engine.secrets_hook import open_hook
+from dagd.model.errors import AlreadyRunning, BrokenFile, DagdError, Unreachable
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec, storable
 from dagd.observe.metrics import ProcessorMetrics, remove_metrics, write_metrics
@@ -48,7 +50,7 @@ class Processor:
     def __init__(self, settings: Settings, database: Database, talk: Talk) -> None:
         self._settings, self._database, self._talk = settings, database, talk
         self._root = settings.dags_folder
-        self._folder = Folder()
+        self._folder, self._hook = Folder(), open_hook(settings)
         self._is_first = True
         self._present: dict[str, tuple[str, Stamp]] = {}
         self._unwritten: set[str] = set()
@@ -80,8 +82,19 @@ class Processor:
             self._before, self.is_parsing = self._folder.owners(), True
 
     def _variable(self, key: str) -> str | None:
+        """A variable that a DAG file asks for, looked for in the order of `reader`."""
+        found = variable_from(key)
+        if found is not None:
+            return found
         with self._database.read() as connection:
-            return components.variable_value(connection, key)
+            found = components.variable_value(connection, key)
+        if found is not None or self._hook is None:
+            return found
+        try:
+            return self._hook.variable(key)
+        except DagdError as error:  # the file's error says that there is none; why stands here
+            LOG.warning("%s", error)
+            return None
 
     def load(self) -> None:
         """Know what the database says: DAGs of files, and errors."""

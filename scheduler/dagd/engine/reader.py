@@ -1,4 +1,7 @@
-"""Requests of running tasks: answered from connections of their own, never by the loop."""
+"""Requests of running tasks: answered from connections of their own, never by the loop.
+
+A variable or connection is looked for in this process's environment, then in the database, then by the secrets hook.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from dagd.engine.environment import connection_from, variable_from
+from dagd.engine.secrets_hook import SecretsHook
 from dagd.model.errors import DagdError, Refused
 from dagd.observe.logs import ids
-from dagd.runtime.masking import secrets_of_connection, secrets_of_variable
+from dagd.runtime.masking import secrets_of
 from dagd.store import requests
 from dagd.store.database import Database
 from dagd.store.secrets import Sealer
 
 Frame = dict[str, Any]
 LOG = logging.getLogger("dagd.reader")
+LOOKUPS = frozenset({"variable", "connection"})
 WRITES = frozenset({"trigger", "set_variable", "delete_variable"})
 # What a request may carry, by name. A task may send anything: what is not as here is refused before it is looked at.
 TEXTS = frozenset({"key", "id", "dag_id", "run_id", "task_id", "state", "value", "description"})
@@ -28,10 +34,11 @@ class Reader(threading.Thread):
 
     def __init__(
         self, database: Database, sealer: Sealer, answer: Callable[[Frame], None],
-        where: Callable[[str], tuple[int, int, int] | None],
+        where: Callable[[str], tuple[int, int, int] | None], hook: SecretsHook | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name="reader", daemon=True)
         self._database, self._sealer, self._answer, self._where = database, sealer, answer, where
+        self._hook = hook
         self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
 
     def ask(self, frame: Frame) -> None:
@@ -45,34 +52,53 @@ class Reader(threading.Thread):
     def run(self) -> None:
         """Answer requests until told to stop. While the database is away the task waits."""
         while (frame := self._inbox.get()) is not None:
-            reply: Frame = {"token": frame["token"], "id": frame["id"], "ok": True}
             try:
-                value, secrets = self._value(frame)
-                reply["value"] = value
-                if secrets:
-                    reply["mask"] = secrets
+                value = self._value(frame)
             except (DagdError, requests.DatabaseProblem, LookupError, TypeError, ValueError) as error:
                 if requests.is_away(error):
                     LOG.warning("a task's request waits for the database: %s", error)
                     self._inbox.put(frame)
                     threading.Event().wait(0.5)
                     continue
-                reply.update(ok=False, error=_refusal(frame, error))
-            self._answer(reply)
+                self._reply(frame, ok=False, error=_refusal(frame, error))
+                continue
+            if value is None and self._hook is not None and frame["kind"] in LOOKUPS:
+                # It may take its time; what others ask the database for does not wait for it.
+                threading.Thread(target=self._ask_hook, args=(self._hook, frame), daemon=True).start()
+            else:
+                self._reply_value(frame, value)
 
-    def _value(self, frame: Frame) -> tuple[Any, list[str]]:
+    def _ask_hook(self, hook: SecretsHook, frame: Frame) -> None:
+        """In a thread of its own."""
+        kind, args = frame["kind"], frame["args"]
+        try:
+            value = hook.variable(args["key"]) if kind == "variable" else hook.connection(args["id"])
+        except DagdError as error:
+            LOG.warning("%s", error)
+            self._reply(frame, ok=False, error=_refusal(frame, error))
+        else:
+            self._reply_value(frame, value)
+
+    def _reply_value(self, frame: Frame, value: Any) -> None:
+        secrets = secrets_of(frame["kind"], frame["args"], value)
+        self._reply(frame, ok=True, value=value, **({"mask": secrets} if secrets else {}))
+
+    def _reply(self, frame: Frame, **fields: Any) -> None:
+        self._answer({"token": frame["token"], "id": frame["id"], **fields})
+
+    def _value(self, frame: Frame) -> Any:
+        kind, args = frame["kind"], frame["args"]
         place = self._where(frame["token"])
         if place is None:
             raise DagdError("this try is no longer the current one")
-        check_arguments(frame["args"])
-        if frame["kind"] in WRITES:
-            return requests.write_for_task(self._database, frame["kind"], frame["args"], place), []
-        value, masks = requests.read_for_task(self._database, self._sealer, frame["kind"], frame["args"], place)
-        if frame["kind"] == "variable" and isinstance(value, str):
-            masks = secrets_of_variable(str(frame["args"]["key"]), value)
-        elif frame["kind"] == "connection" and isinstance(value, dict):
-            masks = [*masks, *secrets_of_connection(value)]
-        return value, [secret for secret in masks if secret]
+        check_arguments(args)
+        if kind in WRITES:
+            return requests.write_for_task(self._database, kind, args, place)
+        if kind in LOOKUPS:
+            found = variable_from(str(args["key"])) if kind == "variable" else connection_from(str(args["id"]))
+            if found is not None:
+                return found
+        return requests.read_for_task(self._database, self._sealer, kind, args, place)
 
 
 def check_arguments(args: dict[str, Any]) -> None:

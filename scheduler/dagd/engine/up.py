@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import selectors
+import shlex
 import signal
 import subprocess
 import sys
@@ -42,7 +43,9 @@ def environment(settings: Settings) -> dict[str, str]:
     for name, value in settings.values.items():
         if settings.origins.get(name) != "default" or name in {"core.home", "core.dags_folder", "database.url"}:
             section, _, key = name.partition(".")
-            told[f"DAGD_{section.upper()}__{key.upper()}"] = str(value)
+            told[f"DAGD_{section.upper()}__{key.upper()}"] = (
+                shlex.join(value) if isinstance(value, list) else str(value)
+            )
     for short in ("DAGD_HOME", "DAGD_DAGS_FOLDER", "DAGD_DATABASE_URL"):
         told.pop(short, None)
     return told

@@ -7,6 +7,7 @@ order, and remembers which (`origins`). Unknown keys and wrong values are collec
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ SHORT_NAMES = {
 }
 # Variables of ours that are not settings: marks that processes carry.
 RESERVED = {"DAGD_TRY", "DAGD_CONNECTION_KEY"}
+# What no DAG file and no task finds in its environment: settings, and variables and connections in clear.
+PRIVATE = ("DAGD_", "AIRFLOW_VAR_", "AIRFLOW_CONN_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,12 @@ KEYS: dict[str, Key] = {
             secret=True,
         ),
         Key("log.format", str, "text", "text or json: lines of dagd's own logs"),
+        Key(
+            "secrets.command", list, [], "Asked for variables and connections that neither environment nor database has"
+        ),
+        Key("secrets.entry_point", str, "", "The same as an installed package: its name in the group dagd.secrets"),
+        Key("secrets.timeout_s", float, 5.0, "How long one question to the secrets hook may take"),
+        Key("secrets.cache_s", float, 60.0, "How long its answers are kept in memory"),
         Key("notify.webhook_url", str, "", "Alerts are posted here as JSON", secret=True),
         Key("notify.email_to", str, "", "Alerts are mailed here"),
         Key("notify.smtp_url", str, "", "smtp://user:password@host:port", secret=True),
@@ -188,6 +197,8 @@ def _convert(name: str, value: Any, origin: str, problems: list[str]) -> Any:
     try:
         if key.kind is str:
             return str(value)
+        if key.kind is list:
+            return shlex.split(value) if isinstance(value, str) else [str(one) for one in value]
         if isinstance(value, bool):
             raise ValueError
         number = key.kind(value)

@@ -14,6 +14,7 @@ from typing import Any
 
 from dagd.model.errors import HostileFile
 from dagd.model.frames import FrameBuffer, encode_frame
+from dagd.model.settings import PRIVATE
 from dagd.parsing.results import FileError, Limits, ParsedFile, parsed_from_json
 
 _AT_ONCE = 8
@@ -159,7 +160,7 @@ class Sandbox:
 
 def clean_environment() -> dict[str, str]:
     """The environment without our own settings: no database URL and no key reaches a DAG file."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("DAGD_")}
+    return {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE)}
 
 
 def parse_many(

@@ -119,7 +119,8 @@ def _run_leg(context: Context, masker: Masker) -> dict[str, Any]:
         operator.post_execute(context, returned)
     frame = _success_frame(operator, context, returned)
     frame["rendered"] = {name: masker.mask(text)[:_LARGEST_FIELD] for name, text in rendered.items()}
-    frame["label"] = _label(context)
+    label = _label(context)
+    frame["label"] = label and masker.mask(label)
     return frame
 
 

@@ -33,7 +33,7 @@ def opened_connection(name: str, fields: dict[str, Any] | None, masker: Masker) 
         return None
     masker.add_all(secrets_of_connection(fields))
     found = Connection.from_fields({**fields, "conn_id": name})
-    masker.add(found.password)
+    masker.add_all([found.password] if found.password else [])
     return found
 
 

@@ -146,43 +146,24 @@ def put_command(
 
 def read_for_task(
     database: Database, sealer: Sealer, kind: str, args: dict[str, Any], place: tuple[int, int, int]
-) -> tuple[Any, list[str]]:
-    """Answer a running task: (value, secrets to be masked in its logs). Raises DagdError for what is not there."""
+) -> Any:  # fmt: skip
+    """Answer a running task; None for a variable or connection that is not there. Raises DagdError."""
     with database.read() as connection:
         if kind == "xcom":
-            return _xcom(connection, args, place), []
+            return _xcom(connection, args, place)
         if kind == "variable":
-            value = connection.execute(select(variable.c.value).where(variable.c.key == args["key"])).scalar()
-            return value, []
+            return connection.execute(select(variable.c.value).where(variable.c.key == args["key"])).scalar()
         if kind == "connection":
-            sealed = connection.execute(
-                select(connection_table.c.sealed).where(connection_table.c.id == args["id"])
-            ).scalar()
-            if sealed is None:
-                return None, []
-            body = json.loads(sealer.unseal(sealed))
-            return body, _secrets_of(body)
+            statement = select(connection_table.c.sealed).where(connection_table.c.id == args["id"])
+            sealed = connection.execute(statement).scalar()
+            return None if sealed is None else json.loads(sealer.unseal(sealed))
         if kind == "previous_run":
-            return _previous_run(connection, args), []
+            return _previous_run(connection, args)
         if kind == "run_state":
-            return _run_state(connection, args, place), []
+            return _run_state(connection, args, place)
         if kind == "asset_events":
-            return _asset_events(connection, args["asset"]), []
+            return _asset_events(connection, args["asset"])
     raise DagdError(f"unknown request {kind!r}")
-
-
-def _secrets_of(body: dict[str, Any]) -> list[str]:
-    secrets = [body["password"]] if body.get("password") else []
-    extra = body.get("extra")
-    if isinstance(extra, str) and extra.strip().startswith("{"):
-        try:
-            extra = json.loads(extra)
-        except ValueError:
-            extra = None
-    if isinstance(extra, dict):
-        words = ("password", "secret", "token", "key", "passphrase")
-        secrets += [str(value) for name, value in extra.items() if any(word in name.lower() for word in words)]
-    return [secret for secret in secrets if secret]
 
 
 def _xcom(connection: Connection, args: dict[str, Any], place: tuple[int, int, int]) -> Any:

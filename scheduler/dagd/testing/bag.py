@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dagd.authoring.dag import DAG
+from dagd.engine.environment import variable_from
 from dagd.model.errors import NotFound, did_you_mean
 from dagd.model.settings import load_settings
 from dagd.model.specs import DagSpec
@@ -69,7 +70,7 @@ class DagBag:
         limits = Limits(known["parsing.timeout_s"], known["parsing.cpu_s"], known["parsing.memory_mb"])
         found = parse_many(
             paths, self.folder, limits, default_timezone=known["core.default_timezone"], lint=True,
-            variables=lambda key: (variables or {}).get(key, os.environ.get(f"DAGD_VAR_{key.upper()}")),
+            variables=lambda key: (variables or {}).get(key) or variable_from(key),
         )  # fmt: skip
         for parsed in sorted(found, key=lambda one: one.file):
             self._take(parsed)
