@@ -4,138 +4,108 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
-import textwrap
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
-from dagd.agent.launch import stop_agent
-from dagd.engine.doorbell import ring_all
-from dagd.model.settings import Settings, load_settings
-from dagd.model.states import ACTIVE_BELOW, AttemptState
-from dagd.store import requests
-from dagd.store.database import Database, open_database
-from dagd.store.migrate import migrate
-from tests.benchmark import ceiling
+from dagd.store.database import Database
+from tests.benchmark import ceiling, shapes
+from tests.benchmark.daemon import Daemon
+from tests.benchmark.shapes import Shape
 
-DAGS = """
-from dagd import DAG, task
-
-def make(dag_id, isolation, width=0, length=0):
-    with DAG(dag_id, schedule=None, max_active_tasks=100_000) as dag:
-        @task(isolation=isolation)
-        def step():
-            return None
-        if length:
-            before = step.override(task_id="t0")()
-            for number in range(1, length):
-                after = step.override(task_id=f"t{number}")()
-                before >> after
-                before = after
-        else:
-            first, last = step.override(task_id="first")(), step.override(task_id="last")()
-            for number in range(width):
-                first >> step.override(task_id=f"t{number}")() >> last
-    return dag
-
-warm_fan = make("warm_fan", "warm", width=1000)
-warm_chain = make("warm_chain", "warm", length=200)
-fork_fan = make("fork_fan", "fork", width=300)
-fork_chain = make("fork_chain", "fork", length=50)
-"""
-
-RUN = text("SELECT state, started_at, ended_at FROM dag_run WHERE id = :id")
-TRIES = text("SELECT task_no, state, queued_at, started_at, ended_at FROM attempt WHERE run_id = :id ORDER BY task_no")
+FULL = {
+    "fan": shapes.fan(1000), "chain": shapes.chain(200),
+    "wide": shapes.fan(5000, "wide"), "long": shapes.chain(1000, "long"),
+    "many": shapes.many(100, 20), "mapped": shapes.mapped(10_000), "light": shapes.fibonacci(40, 10, "light"),
+    "heavy": shapes.fibonacci(10, 27, "heavy"), "consumers": shapes.consumers(100),
+}  # fmt: skip
+SHORT = ("fan", "chain")
+FORKED = {"fan": shapes.fan(300), "chain": shapes.chain(50), "many": shapes.many(10, 20)}
 
 
-class Daemon:
-    """Scheduler, processor and agent of a temporary home."""
+def measure(grade: str, url: str | None, names: list[str], repeat: int, slots: int) -> dict[str, Any]:
+    """Every shape, `repeat` times after a first that is not counted; the medians."""
+    known = FULL if grade == "warm" else FORKED
+    chosen = [known[name] for name in names if name in known]
+    with tempfile.TemporaryDirectory() as name:
+        daemon = Daemon(Path(name), url, slots, shapes.file_of(chosen, grade))
+        try:
+            found: dict[str, Any] = {}
+            for shape in chosen:
+                daemon.run(shape)
+                runs = [daemon.run(shape) for _ in range(repeat)]
+                found[shape.name] = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
+                found[shape.name]["pss_mb"] = daemon.pss_mb()
+            return found
+        finally:
+            daemon.stop()
 
-    def __init__(self, folder: Path, url: str | None, slots: int) -> None:
-        self.folder = folder
-        (folder / "dags").mkdir()
-        (folder / "dags" / "bench.py").write_text(textwrap.dedent(DAGS))
-        environment = {
-            **os.environ, "DAGD_HOME": str(folder / "home"), "DAGD_DAGS_FOLDER": str(folder / "dags"),
-            "DAGD_AGENT__SLOTS": str(slots),
-        }  # fmt: skip
-        if url:
-            environment["DAGD_DATABASE_URL"] = url
-        self.settings: Settings = load_settings(environment, folder)
-        self.database: Database = open_database(self.settings.database_url)
-        migrate(self.database)
-        self.parts = [self._start(name, environment) for name in ("scheduler", "processor")]
 
-    def _start(self, name: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        reading, writing = os.pipe()
-        command = [sys.executable, "-m", "dagd.engine.part", name]
-        command += ["--ready-fd", str(writing), "--parent", str(os.getpid())]
-        part = subprocess.Popen(command, env=environment, pass_fds=[writing], stdout=subprocess.DEVNULL)
-        os.close(writing)
-        assert os.read(reading, 65536), f"{name} did not start"
-        os.close(reading)
-        return part
+def measure_crons(count: int, after_s: int, slots: int) -> dict[str, Any]:
+    """All DAGs due at one second, once."""
+    shape = shapes.crons(count, after_s)
+    with tempfile.TemporaryDirectory() as name:
+        daemon = Daemon(Path(name), None, slots, shapes.file_of([shape], "warm"))
+        try:
+            return daemon.run(shape)
+        finally:
+            daemon.stop()
 
-    def cpu_s(self) -> float:
-        """CPU seconds of the scheduler process so far."""
-        fields = Path(f"/proc/{self.parts[0].pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def run(self, dag_id: str, patience_s: float = 120.0) -> dict[str, Any]:
-        """One run to its end: tasks/s, hops, scheduler CPU per task."""
-        before = self.cpu_s()
-        with self.database.write() as connection:
-            made = requests.trigger_run(connection, dag_id)
-        ring_all(self.settings.run_folder)
-        deadline = time.monotonic() + patience_s
-        while True:
-            with self.database.read() as connection:
-                row = connection.execute(RUN, {"id": made.id}).one()
-            if row.state >= ACTIVE_BELOW:
-                break
-            if time.monotonic() > deadline:
-                raise TimeoutError(dag_id)
-            time.sleep(0.05)
-        return self._figures(made.id, row, self.cpu_s() - before)
+def limits(url: str | None, repeat: int) -> dict[str, Any]:
+    """The floors, in the same sitting."""
 
-    def _figures(self, run_id: int, row: Any, cpu_s: float) -> dict[str, Any]:
-        with self.database.read() as connection:
-            tries = connection.execute(TRIES, {"id": run_id}).all()
-        bad = [one for one in tries if one.state != AttemptState.SUCCESS]
-        assert not bad, f"not all succeeded: {bad[:3]}"
-        hops = [(after.started_at - before.ended_at) / 1000 for before, after in pairwise(tries)]
+    def rate(hand_out: ceiling.HandOut, waves: list[list[int]]) -> float:
+        return statistics.median(
+            ceiling.measure(folder, waves, hand_out, url)["tasks_per_s"] for _ in range(repeat)
+        )  # fmt: skip
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        chained = ceiling.measure(folder, ceiling.chain(300), ceiling.ONE, url)
         return {
-            "tasks": len(tries),
-            "tasks_per_s": len(tries) / ((row.ended_at - row.started_at) / 1e6),
-            "hop_ms_p50": statistics.median(hops) if hops else 0.0,
-            "hop_ms_p99": sorted(hops)[int(len(hops) * 0.99)] if hops else 0.0,
-            "scheduler_cpu_ms_per_task": 1000 * cpu_s / len(tries),
+            "fan_one_a_message": rate(ceiling.ONE, ceiling.fan(1000)),
+            "fan_one_a_message_ahead": rate(ceiling.AHEAD, ceiling.fan(1000)),
+            "fan_several_a_message": rate(ceiling.SEVERAL, ceiling.fan(1000)),
+            "many_several_a_message": rate(ceiling.SEVERAL, ceiling.many(100, 18)),
+            "chain_hop_ms_p50": chained["hop_ms_p50"],
+            "chain_hop_ms_p99": chained["hop_ms_p99"],
+            "fork_tasks_per_s": ceiling.measure(folder, ceiling.fan(300), ceiling.ONE, url, forks=True)["tasks_per_s"],
+            "bare_forks_per_s": ceiling.bare_forks_per_s(),
+            "round_trips_per_s": ceiling.round_trips_per_s(),
+            "commits_per_s": ceiling.commits_per_s(folder, url),
         }
 
-    def stop(self) -> None:
-        """End the parts and the agent."""
-        for part in self.parts:
-            part.send_signal(signal.SIGTERM)
-        for part in self.parts:
-            part.wait(10)
-        stop_agent(self.settings.home)
-        self.database.close()
+
+def ratios(warm: dict[str, Any], fork: dict[str, Any], floor: dict[str, Any]) -> dict[str, float]:
+    """What the bars are about."""
+    found: dict[str, float] = {}
+    if "fan" in warm:
+        for name in ("one_a_message", "one_a_message_ahead", "several_a_message"):
+            found[f"warm fan / ceiling, {name}"] = warm["fan"]["tasks_per_s"] / floor[f"fan_{name}"]
+    if "chain" in warm:
+        found["warm hop p50 / ceiling"] = warm["chain"]["hop_ms_p50"] / floor["chain_hop_ms_p50"]
+        found["warm hop p99 / ceiling"] = warm["chain"]["hop_ms_p99"] / floor["chain_hop_ms_p99"]
+    if "many" in warm:
+        found["warm many / ceiling"] = warm["many"]["tasks_per_s"] / floor["many_several_a_message"]
+    if "wide" in warm:
+        found["warm wide / ceiling"] = warm["wide"]["tasks_per_s"] / floor["fan_several_a_message"]
+    if "fan" in fork:
+        found["fork fan / bare fork+wait"] = fork["fan"]["tasks_per_s"] / floor["bare_forks_per_s"]
+        found["fork fan / ceiling fork"] = fork["fan"]["tasks_per_s"] / floor["fork_tasks_per_s"]
+    return found
 
 
 def add_history(database: Database, tasks: int) -> None:
     """Finished runs of 1,000 tasks each, as if they had run long ago."""
     with database.write() as connection:
-        dag = connection.execute(text("SELECT id, current_version FROM dag WHERE name = 'warm_fan'")).one()
-        for number in range(1, tasks // 1000 + 1):
+        dag = connection.execute(text("SELECT id, current_version FROM dag WHERE name = 'fan'")).one()
+    for number in range(1, tasks // 1000 + 1):
+        with database.write() as connection:
             connection.execute(
                 text(
                     "INSERT INTO dag_run (id, dag_id, run_id, kind, state, version_id, due_at, conf, created_at,"
@@ -152,33 +122,37 @@ def add_history(database: Database, tasks: int) -> None:
             )
 
 
-def compare_history(tasks: int, repeat: int) -> dict[str, Any]:
+def compare_history(tasks: int, repeat: int, url: str | None) -> dict[str, Any]:
     """Scheduler CPU per task of the warm fan, before and after a long history."""
+    shape: Shape = FULL["fan"]
     with tempfile.TemporaryDirectory() as name:
-        daemon = Daemon(Path(name), None, 32)
+        daemon = Daemon(Path(name), url, 32, shapes.file_of([shape], "warm"))
         try:
-            daemon.run("warm_fan")
-            before = [daemon.run("warm_fan") for _ in range(repeat)]
-            add_history(daemon.database, tasks)
-            daemon.run("warm_fan")
-            after = [daemon.run("warm_fan") for _ in range(repeat)]
+            medians = []
+            for is_long in (False, True):
+                if is_long:
+                    add_history(daemon.database, tasks)
+                daemon.run(shape)
+                runs = [daemon.run(shape)["cpu_us_scheduler"] for _ in range(repeat)]
+                medians.append(statistics.median(runs))
         finally:
             daemon.stop()
-    key = "scheduler_cpu_ms_per_task"
-    medians = [statistics.median(one[key] for one in runs) for runs in (before, after)]
-    return {"history": tasks, "cpu_ms_before": medians[0], "cpu_ms_after": medians[1], "ratio": medians[1] / medians[0]}
+    return {"history": tasks, "cpu_us_before": medians[0], "cpu_us_after": medians[1], "ratio": medians[1] / medians[0]}
 
 
-def run_all(slots: int, url: str | None, shapes: list[str], repeat: int) -> dict[str, Any]:
-    """Every shape, `repeat` times; the medians."""
+def idle(seconds: int) -> dict[str, float]:
+    """CPU and memory of an installation that watches 200 files with nothing due."""
     with tempfile.TemporaryDirectory() as name:
-        daemon = Daemon(Path(name), url, slots)
+        daemon = Daemon(Path(name), None, 32, shapes.file_of([], "warm"))
         try:
-            found: dict[str, Any] = {}
-            for shape in shapes:
-                runs = [daemon.run(shape) for _ in range(repeat)]
-                found[shape] = {key: statistics.median(one[key] for one in runs) for key in runs[0]}
-            return found
+            for number in range(200):
+                shape = shapes.chain(3, f"idle{number}")
+                (daemon.folder / "dags" / f"idle{number}.py").write_text(shapes.file_of([shape], "fork"))
+            daemon.await_dags(shape)
+            before, begun = sum(daemon.cpu().values()), time.monotonic()
+            time.sleep(seconds)
+            used = sum(daemon.cpu().values()) - before
+            return {"cores": used / (time.monotonic() - begun), "pss_mb": daemon.pss_mb()}
         finally:
             daemon.stop()
 
@@ -187,28 +161,29 @@ def main() -> None:
     """Print figures and ratios as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--slots", type=int, default=32)
-    parser.add_argument("--database", default=None)
+    parser.add_argument("--database", default=None, help="a Postgres URL; its tables are made and left")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--shapes", default="warm_fan,warm_chain,fork_fan,fork_chain")
+    parser.add_argument("--shapes", default=",".join(SHORT), help=f"of {', '.join(FULL)}; or all")
+    parser.add_argument("--grades", default="warm,fork")
     parser.add_argument("--history", type=int, default=0, help="also compare with so many finished tasks")
+    parser.add_argument("--crons", type=int, default=0, help="also so many DAGs that are due at one second")
+    parser.add_argument("--idle", type=int, default=0, help="also so many seconds of watching 200 files")
     options = parser.parse_args()
-    figures = run_all(options.slots, options.database, options.shapes.split(","), options.repeat)
-    with tempfile.TemporaryDirectory() as name:
-        limits = {
-            "ceiling_fan": ceiling.measure(Path(name), ceiling.fan(1000), "fan"),
-            "ceiling_chain": ceiling.measure(Path(name), ceiling.chain(200), "chain"),
-            "bare_forks_per_s": ceiling.bare_forks_per_s(),
-        }
-    ratios = {}
-    if "warm_fan" in figures:
-        ratios["warm fan / ceiling"] = figures["warm_fan"]["tasks_per_s"] / limits["ceiling_fan"]["tasks_per_s"]
-    if "fork_fan" in figures:
-        ratios["fork fan / bare fork+wait"] = figures["fork_fan"]["tasks_per_s"] / limits["bare_forks_per_s"]
-    if "warm_chain" in figures:
-        ratios["warm hop / ceiling hop"] = figures["warm_chain"]["hop_ms_p50"] / limits["ceiling_chain"]["hop_ms_p50"]
-    answer: dict[str, Any] = {"figures": figures, "limits": limits, "ratios": ratios}
+    names = list(FULL) if options.shapes == "all" else options.shapes.split(",")
+    figures = {
+        grade: measure(grade, options.database, names, options.repeat, options.slots)
+        for grade in options.grades.split(",")
+    }
+    plain = (options.database or "").replace("+psycopg", "") or None
+    floor = limits(plain, options.repeat)
+    answer: dict[str, Any] = {"figures": figures, "limits": floor}
+    answer["ratios"] = ratios(figures.get("warm", {}), figures.get("fork", {}), floor)
     if options.history:
-        answer["history"] = compare_history(options.history, options.repeat)
+        answer["history"] = compare_history(options.history, options.repeat, options.database)
+    if options.crons:
+        answer["crons"] = measure_crons(options.crons, 30, options.slots)
+    if options.idle:
+        answer["idle"] = idle(options.idle)
     print(json.dumps(answer, indent=2))
 
 
