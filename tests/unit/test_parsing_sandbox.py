@@ -7,10 +7,11 @@ import os
 
 import pytest
 
+from dagd.parsing.closure import content_hash
+from dagd.parsing.orphans import children_of_this_process
 from dagd.parsing.parse import parse_file
 from dagd.parsing.results import Limits, parsed_from_json
 from dagd.parsing.sandbox import Sandbox, parse_many
-from dagd.parsing.supervisor import children_of_this_process
 
 GOOD = "from dagd import DAG, task\nwith DAG('{0}', schedule='@daily'):\n    @task\n    def a(): ...\n    a()\n"
 FAST = Limits(wall_s=1.0, cpu_s=0.8, memory_mb=256, output_mb=1)
@@ -218,3 +219,39 @@ def test_a_file_is_not_blamed_for_what_the_one_before_it_broke(tmp_path):
         for p in parse_many([str(tmp_path / "a.py"), str(tmp_path / "b.py")], str(tmp_path), FAST, jobs=1)
     }
     assert found == {"a.py": None, "b.py": None}
+
+
+def test_a_file_that_stops_the_parsing_process_is_found_and_hurts_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr("dagd.parsing.sandbox.STALL_S", 1.5)
+    (tmp_path / "a.py").write_text("import os, signal, time\nos.kill(os.getppid(), signal.SIGSTOP)\ntime.sleep(60)\n")
+    (tmp_path / "b.py").write_text(GOOD.format("b"))
+    found = {one.file: one for one in parse_many([str(tmp_path / "a.py"), str(tmp_path / "b.py")], str(tmp_path))}
+    assert "parsing process itself" in found["a.py"].error.message
+    assert [spec.dag_id for spec in found["b.py"].dags] == ["b"]
+
+
+def test_newcomers_are_parsed_while_more_files_hang_than_there_are_lanes(tmp_path):
+    names = [f"hang_{number}" for number in range(6)]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text("import time\ntime.sleep(1000)\n")
+    late = tmp_path / "late.py"
+
+    def come() -> None:
+        if not late.exists():
+            late.write_text(GOOD.format("late"))
+            sandbox.add([str(late)])
+
+    with Sandbox(str(tmp_path), Limits(wall_s=4.0), on_idle=come) as sandbox:
+        ended = [one.file for one in sandbox.parse(str(tmp_path / f"{name}.py") for name in names)]
+    assert ended[0] == "late.py"
+    assert sorted(ended[1:]) == [f"{name}.py" for name in names]
+
+
+def test_pipes_and_devices_are_no_dag_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in {"pipe": str(tmp_path / "pipe"), "zero": "/dev/zero"}.items():
+        (tmp_path / f"{name}.py").symlink_to(target)
+        with pytest.raises(OSError, match="no regular file"):
+            content_hash(str(tmp_path / f"{name}.py"), str(tmp_path))
+        (parsed,) = parse_many([str(tmp_path / f"{name}.py")], str(tmp_path), FAST)
+        assert "it is no regular file" in parsed.error.message

@@ -29,6 +29,7 @@ from dagd.observe.private import keep_private, private_files
 from dagd.observe.talk import Talk
 from dagd.observe.user import find_user
 from dagd.parsing.closure import content_hash
+from dagd.parsing.orphans import end_children, inherit_orphans
 from dagd.parsing.results import FileError, Limits, ParsedFile
 from dagd.parsing.sandbox import Sandbox
 from dagd.parsing.sweep import Stamp, scan
@@ -39,6 +40,7 @@ from dagd.store.migrate import check_schema
 LOG = logging.getLogger("dagd.processor")
 BEAT_S = 4.0
 BATCH_S = 0.25
+SLOW_S = 1.0
 READY_S = 1.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 30.0, 3600.0
 HOSTILE = "DAGD-111"
@@ -54,32 +56,37 @@ class Processor:
         self._is_first = True
         self._present: dict[str, tuple[str, Stamp]] = {}
         self._unwritten: set[str] = set()
-        self._before: dict[str, str] | None = None  # the owners before parses that are not stored yet
+        self._before: dict[str, str] | None = None  # the owners before parses that are not settled yet
+        self._is_unsettled = False
         self.is_parsing = False
         self.metrics = ProcessorMetrics()
         self._beat_at = 0.0
         self._written_at = self._swept_at = 0.0
-        self._in_flight: set[str] = set()
-        self._sandbox = self._new_sandbox(self._idle)
-        self._aside = self._new_sandbox(self._flush)
+        self._in_flight: dict[str, tuple[str, float]] = {}  # absolute path -> (name, since when)
+        self._sandbox = self._new_sandbox()
 
-    def _new_sandbox(self, on_idle: Callable[[], None]) -> Sandbox:
+    def _new_sandbox(self) -> Sandbox:
         settings = self._settings
         limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
         return Sandbox(
             str(self._root), limits, jobs=2, default_timezone=settings["core.default_timezone"],
-            variables=self._variable, on_idle=on_idle, run_as=settings["agent.run_as"],
+            variables=self._variable, on_idle=self._idle, run_as=settings["agent.run_as"],
         )  # fmt: skip
 
     def _idle(self) -> None:
-        """While a file is slow: what the others gave is stored, and files that come meanwhile are parsed beside it."""
+        """While files are parsed: what the others gave is stored, and what changes meanwhile is parsed beside them."""
         self._flush()
-        if time.monotonic() - self._swept_at < self._settings["parsing.sweep_s"]:
+        now = time.monotonic()
+        if now - self._swept_at < self._settings["parsing.sweep_s"]:
             return
-        changed = [name for name in self._changed_files() if name not in self._in_flight]
-        if changed:
-            self._parse(changed, [], self._aside)
-            self._before, self.is_parsing = self._folder.owners(), True
+        self._sandbox.add(self._enlist(self._changed_files()))
+        if all(now - since > SLOW_S for _, since in self._in_flight.values()):
+            self._settle_some()  # nothing but files that hang: they hold up nobody
+
+    def _enlist(self, names: list[str]) -> list[str]:
+        found = {os.path.abspath(self._folder.files[name].path): name for name in names}
+        self._in_flight |= {path: (name, time.monotonic()) for path, name in found.items()}
+        return list(found)
 
     def _variable(self, key: str) -> str | None:
         """A variable that a DAG file asks for, looked for in the order of `reader`."""
@@ -109,11 +116,11 @@ class Processor:
         changed = self._changed_files()
         gone = self._gone_files()
         if changed or gone or self._is_first or self._before is not None:
-            self._parse(changed, gone, self._sandbox)
+            self._parse(changed, gone)
         self._is_first = False
         if not changed:
             self._sandbox.close()
-            self._aside.close()
+            end_children()
         self._beat()
         return float(self._settings["parsing.sweep_s"])
 
@@ -136,17 +143,18 @@ class Processor:
             storable(os.path.relpath(path, self._root)): (path, stamp) for path, stamp in scan(str(self._root)).items()
         }
         self._present, self._swept_at = found, time.monotonic()
+        busy = {name for name, _ in self._in_flight.values()}  # looked at again when its parse has ended
         touched = {
             name
             for name, (path, stamp) in found.items()
-            if name not in self._folder.files or self._folder.files[name].stamp != stamp
+            if name not in busy and (name not in self._folder.files or self._folder.files[name].stamp != stamp)
         }
         paths = {found[name][0] for name in touched}
-        candidates = touched | (self._folder.dependents(paths) & set(found))
+        candidates = touched | ((self._folder.dependents(paths) & set(found)) - busy)
         changed = [name for name in sorted(candidates) if self._is_new_content(name, *found[name])]
         now = time.monotonic()
         for name, known in self._folder.files.items():
-            if known.try_again_at and now >= known.try_again_at and name in found and name not in changed:
+            if known.try_again_at and now >= known.try_again_at and name in found.keys() - busy and name not in changed:
                 known.try_again_at = 0.0
                 changed.append(name)
         return changed
@@ -165,28 +173,27 @@ class Processor:
     def _gone_files(self) -> list[str]:
         return [name for name in self._folder.files if name not in self._present]
 
-    def _parse(self, changed: list[str], gone: list[str], sandbox: Sandbox) -> None:
+    def _parse(self, changed: list[str], gone: list[str]) -> None:
         started = time.monotonic()
         if self._before is None:
             self._before = self._folder.owners()
         for name in gone:
             del self._folder.files[name]
             self.metrics.parse_s.pop(name, None)
-        names = {os.path.abspath(self._folder.files[name].path): name for name in changed}
-        self._in_flight.update(changed)
+        self._in_flight.clear()
         self.is_parsing = True
-        for parsed in sandbox.parse(names):
-            name = names[parsed.path]
-            self._in_flight.discard(name)
+        for parsed in self._sandbox.parse(self._enlist(changed)):
+            name, _ = self._in_flight.pop(parsed.path)
             self._folder.take(name, parsed)
             self._measure(name, parsed)
             self._set_retry(name, parsed)
             self._unwritten.add(name)
+            self._is_unsettled = True
             self._flush()
         self.is_parsing = False
         self._write()
         self._settle(self._before)
-        self._before = None
+        self._before, self._is_unsettled = None, False
         if changed:
             LOG.info("parsed %s files in %.3f s", len(changed), time.monotonic() - started)
 
@@ -211,6 +218,17 @@ class Processor:
             self._write()
         except (DBAPIError, Unreachable) as error:
             LOG.warning("parsed files wait for the database: %s", error)
+
+    def _settle_some(self) -> None:
+        if self._before is None or not self._is_unsettled:
+            return
+        try:
+            self._write()
+            self._settle(self._before)
+        except (DBAPIError, Unreachable) as error:
+            LOG.warning("parsed files wait for the database: %s", error)
+        else:
+            self._before, self._is_unsettled = self._folder.owners(), False
 
     def _write(self) -> None:
         """Store the versions of parsed files, in one short transaction, and ring the schedulers. A file stays due
@@ -294,7 +312,6 @@ class Processor:
     def close(self) -> None:
         """End the sandboxes."""
         self._sandbox.close()
-        self._aside.close()
 
 
 def take_lock(run_folder: Path) -> int:
@@ -325,6 +342,7 @@ def run_processor(
     check_schema(database)
     lock = take_lock(settings.run_folder)
     settings.dags_folder.mkdir(parents=True, exist_ok=True)
+    inherit_orphans()
     processor = Processor(settings, database, talk or Talk(None))
     stop_read = _watch_signals(processor)
     try:
@@ -336,6 +354,7 @@ def run_processor(
         LOG.info("stopped while parsing")
     finally:
         processor.close()
+        end_children()
         remove_metrics(settings.run_folder, "processor")
         database.close()
         os.close(lock)

@@ -6,12 +6,15 @@ parse too many, whereas building a syntax tree of a hostile file in the daemon's
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from tokenize import detect_encoding
+from typing import BinaryIO
 
 from dagd.model.specs import content_hash as hash_texts
 
@@ -32,9 +35,18 @@ def decode_source(raw: bytes) -> str:
     return raw.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
+def open_regular(path: str) -> BinaryIO:
+    """A regular file for reading. Anything else (a pipe, a device, a folder) would block, or never end: OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no regular file", path)
+    return os.fdopen(fd, "rb")
+
+
 def read_text(path: str) -> str:
     """The text of a file for hashing; bytes that are no text are kept apart, not refused. Raises OSError."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         raw = file.read(_LARGEST + 1)
     try:
         return decode_source(raw)

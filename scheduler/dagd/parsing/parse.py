@@ -15,7 +15,7 @@ from dagd.authoring.dag import DAG
 from dagd.authoring.params import check_value
 from dagd.model.errors import AuthoringError, BrokenFile, DagdError, HostileFile, InvalidParams, SourceRef
 from dagd.model.specs import DagSpec, storable
-from dagd.parsing.closure import closure, decode_source, hash_sources
+from dagd.parsing.closure import closure, decode_source, hash_sources, open_regular
 from dagd.parsing.lint.file import FileLint
 from dagd.parsing.results import FileError, ParsedFile
 from dagd.runtime.failures import describe_error
@@ -75,7 +75,7 @@ def parse_file(
 def read_source(path: str, shown: str) -> str:
     """The text of a file. Raises BrokenFile with the line for NUL characters and for bytes that are no text."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             raw = file.read()
     except FileNotFoundError:
         what = "the link leads nowhere" if os.path.islink(path) else "the file is gone"
@@ -102,7 +102,7 @@ def read_source(path: str, shown: str) -> str:
 
 def _readable(path: str) -> dict[str, str]:
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return {path: file.read(_LARGEST_SOURCES).decode("utf-8", "backslashreplace")}
     except OSError:
         return {}

@@ -7,6 +7,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from types import TracebackType
@@ -17,15 +18,17 @@ from dagd.model.frames import FrameBuffer, encode_frame
 from dagd.model.settings import PRIVATE
 from dagd.parsing.results import FileError, Limits, ParsedFile, parsed_from_json
 
-_AT_ONCE = 8
+_AT_ONCE = 32
 Lookup = Callable[[str], str | None]
 IDLE_S = 0.25
+# The parsing process speaks every second while it has work. One that a file stopped (SIGSTOP) is lost like a dead one.
+STALL_S = 8.0
 _START = "import sys; sys.path[:] = {path!r}; from dagd.parsing.zygote import main; main({fd}, {user!r})"
 
 
 class Sandbox:
     """A parsing process that stays until it is closed, of the user `run_as` when that is not empty. `variables` answers
-    `Variable.get` in DAG files; `on_idle` is called while no file has ended for a while."""
+    `Variable.get` in DAG files; `on_idle` is called again and again while files are waited for, and may `add` more."""
 
     def __init__(
         self, folder: str, limits: Limits | None = None, *, jobs: int = 2, default_timezone: str = "UTC",
@@ -43,6 +46,7 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._buffer = FrameBuffer()
+        self._waiting: dict[str, None] = {}
         self._begun: dict[str, None] = {}
 
     def __enter__(self) -> Sandbox:
@@ -84,24 +88,34 @@ class Sandbox:
 
     def parse(self, paths: Iterable[str]) -> Iterator[ParsedFile]:
         """Each file's DAGs or error, as they are ready, in no order. One result per path, whatever the files do."""
-        waiting = dict.fromkeys(os.path.abspath(path) for path in paths)
+        self._waiting = dict.fromkeys(os.path.abspath(path) for path in paths)
         suspects: dict[str, None] = {}
-        while waiting:
+        while self._waiting:
             self._begun.clear()
             try:
-                self._send(list(waiting))
-                for parsed in self._receive(set(waiting)):
-                    waiting.pop(parsed.path, None)
-                    yield parsed
+                self._send(list(self._waiting))
+                yield from self._receive()
             except (OSError, EOFError):
                 # A file reached out of its child and ended the parsing process. The others go on in a new one; those
                 # that were being parsed are tried in one of their own each: then it is clear which it was.
-                self.close()
-                found = [path for path in self._begun if path in waiting] or list(waiting)
+                self._give_up()
+                found = [path for path in self._begun if path in self._waiting] or list(self._waiting)
                 for path in found:
                     suspects[path] = None
-                    del waiting[path]
+                    del self._waiting[path]
         yield from self._try_alone(list(suspects))
+
+    def add(self, paths: Iterable[str]) -> None:
+        """More files for the `parse` that is going on. For `on_idle`."""
+        fresh = [path for path in map(os.path.abspath, paths) if path not in self._waiting]
+        self._waiting.update(dict.fromkeys(fresh))
+        self._send(fresh)
+
+    def _give_up(self) -> None:
+        """Kill the parsing process; what it forked dies with it."""
+        if self._process is not None:
+            self._process.kill()
+        self.close()
 
     def _try_alone(self, suspects: list[str]) -> Iterator[ParsedFile]:
         for start in range(0, len(suspects), _AT_ONCE):
@@ -116,11 +130,13 @@ class Sandbox:
             ]  # fmt: skip
             try:
                 for box, path in zip(boxes, some, strict=True):
+                    box._waiting = {path: None}
                     box._send([path])
                 for box, path in zip(boxes, some, strict=True):
                     try:
-                        yield from box._receive({path})
+                        yield from box._receive()
                     except (OSError, EOFError):
+                        box._give_up()
                         yield self._culprit(path)
             finally:
                 for box in boxes:
@@ -129,24 +145,36 @@ class Sandbox:
     def _send(self, batch: list[str]) -> None:
         self._start().sendall(encode_frame({"t": "files", "paths": batch}))
 
-    def _receive(self, left: set[str]) -> Iterator[ParsedFile]:
+    def _receive(self) -> Iterator[ParsedFile]:
         connection = self._start()
-        while left:
-            if self._on_idle is not None and not select.select([connection], [], [], IDLE_S)[0]:
+        heard_at = idle_at = time.monotonic()
+        while self._waiting:
+            is_ready = bool(select.select([connection], [], [], IDLE_S)[0])
+            now = time.monotonic()
+            if self._on_idle is not None and now - idle_at >= IDLE_S:
                 self._on_idle()
+                idle_at = time.monotonic()
+            if not is_ready:
+                # Since it spoke last, less what was not waited for: the caller may have been at work for long.
+                if now - heard_at > STALL_S:
+                    raise EOFError("the parsing process has stopped")
                 continue
             chunk = connection.recv(1 << 18)
             if not chunk:
                 raise EOFError("the parsing process ended")
             for frame in self._buffer.feed(chunk):
-                if frame["t"] == "begin":
-                    self._begun[frame["path"]] = None
-                elif frame["t"] == "variable":
-                    self._answer(connection, frame)
-                elif frame["file"]["path"] in left:
-                    left.discard(frame["file"]["path"])
-                    self._begun.pop(frame["file"]["path"], None)
-                    yield parsed_from_json(frame["file"])
+                yield from self._take(connection, frame)
+            heard_at = time.monotonic()
+
+    def _take(self, connection: socket.socket, frame: dict[str, Any]) -> Iterator[ParsedFile]:
+        if frame["t"] == "begin":
+            self._begun[frame["path"]] = None
+        elif frame["t"] == "variable":
+            self._answer(connection, frame)
+        elif frame["t"] == "parsed" and frame["file"]["path"] in self._waiting:
+            del self._waiting[frame["file"]["path"]]
+            self._begun.pop(frame["file"]["path"], None)
+            yield parsed_from_json(frame["file"])
 
     def _answer(self, connection: socket.socket, frame: dict[str, Any]) -> None:
         value = self._variables(frame["key"]) if self._variables else None

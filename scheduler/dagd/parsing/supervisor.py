@@ -19,11 +19,18 @@ from typing import Any
 from dagd.model.errors import HostileFile
 from dagd.model.frames import FrameBuffer, encode_frame
 from dagd.parsing.child import LOST_SOCKET, run_child
+from dagd.parsing.orphans import LIBC, children_of_this_process
 from dagd.parsing.results import FileError, Limits, ParsedFile
 
-_SLOW_S = 1.0
-_MOST_CHILDREN = 16
+# A child at one file for longer is slow; the second value holds while files hang. What follows in its batch goes to
+# another child, which imports the same libraries again: not done lightly.
+_SLOW_S, _SLOW_AMONG_HANGING_S = 1.0, 0.25
+_MOST_LANES = 4
+_MOST_CHILDREN = 96
+_CROWD_NICE = 19
+_ALIVE_S = 1.0
 _KEPT_OUTPUT = 16 << 10
+_PR_SET_PDEATHSIG = 1
 Emit = Callable[[dict[str, Any]], None]
 
 
@@ -39,6 +46,7 @@ class Child:
         self.began_at = time.monotonic()
         self.output_bytes, self.kept = 0, bytearray()
         self.verdict: str | None = None
+        self.is_slow = False
 
     @property
     def is_single(self) -> bool:
@@ -47,7 +55,10 @@ class Child:
 
 
 class Supervisor:
-    """Runs up to `jobs` children at a time; those that are slow at one file do not count."""
+    """Runs up to `jobs` children at a time; those that are slow at one file do not count.
+
+    The more of them hang, the more run beside them: among many files that never end, a good one still has its turn.
+    """
 
     def __init__(self, job: dict[str, Any], emit: Emit, close_in_child: Callable[[], None]) -> None:
         self.job, self.limits = job, Limits(**job["limits"])
@@ -57,6 +68,7 @@ class Supervisor:
         self.children: dict[int, Child] = {}
         self._asked: dict[int, tuple[Child, int]] = {}
         self._last_ask = 0
+        self._told_at = 0.0
 
     # --- work ----------------------------------------------------------------------------------------------------
 
@@ -75,26 +87,43 @@ class Supervisor:
     def turn(self) -> float:
         """Start children, end those that overrun; the seconds until something is due."""
         now = time.monotonic()
-        pause = 60.0
-        quick = 0
+        pause, quick = 60.0, 0
+        hanging = sum(child.is_slow for child in self.children.values())
+        slow_s = _SLOW_AMONG_HANGING_S if hanging >= self.job["jobs"] else _SLOW_S
         for child in list(self.children.values()):
             age = now - child.began_at
-            quick += age < _SLOW_S
-            if age >= _SLOW_S:
-                self._relieve(child)
+            quick += age < slow_s
+            if age >= slow_s and not child.is_slow:
+                self._relieve(child, is_crowded=hanging >= self.job["jobs"])
             left = self.limits.wall_s + 1 - age
             if left <= 0 and child.verdict is None:
                 self.end(child, f"importing the file takes longer than {self.limits.wall_s:g} s")
-            pause = min(pause, max(left, 0.05), _SLOW_S)
-        while self.batches and quick < self.job["jobs"] and len(self.children) < _MOST_CHILDREN:
+            pause = min(pause, max(left, 0.05), max(0.01, slow_s - age) if age < slow_s else _ALIVE_S)
+        lanes = min(_MOST_LANES, self.job["jobs"] + hanging // 2)
+        while self.batches and quick < lanes and len(self.children) < _MOST_CHILDREN:
             self.start(self.batches.popleft())
             quick += 1
+        if self.children and now - self._told_at >= _ALIVE_S:
+            self._told_at = now
+            self.emit({"t": "alive"})
         return pause
 
-    def _relieve(self, child: Child) -> None:
-        """Give the files that wait behind a slow one to others; the child ends with the one that it is at."""
+    def excuse(self, seconds: float) -> None:
+        """The loop was held up for so long (its parent took no frames): no file is to blame for that time."""
+        for child in self.children.values():
+            child.began_at += seconds
+
+    def _relieve(self, child: Child, *, is_crowded: bool) -> None:
+        """Give the files that wait behind a slow one to others; the child ends with the one that it is at. Where many
+        hang, those that burn CPU must not starve the others, and the daemon."""
+        if child.current is None:
+            return
+        child.is_slow = True
+        if is_crowded:
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, child.pid, _CROWD_NICE)
         rest = [path for path in child.open_paths if path != child.current]
-        if child.current is not None and rest:
+        if rest:
             child.paths, child.open_paths = [child.current], deque([child.current])
             self.batches.append(rest)
 
@@ -102,10 +131,11 @@ class Supervisor:
         """Fork a child for these files."""
         ours, theirs = socket.socketpair()
         output, inner_output = os.pipe()
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
-                self._become_child(theirs.detach(), inner_output)
+                self._become_child(theirs.detach(), inner_output, parent)
                 run_child(3, paths, self.job)
             finally:
                 os._exit(LOST_SOCKET)
@@ -119,9 +149,15 @@ class Supervisor:
         self.selector.register(output, selectors.EVENT_READ, (child, "output"))
         self.selector.register(child.pidfd, selectors.EVENT_READ, (child, "end"))
 
-    def _become_child(self, report: int, output: int) -> None:
-        """In the child: a session of its own, descriptors 0 to 3 and no others."""
+    def _become_child(self, report: int, output: int, parent: int) -> None:
+        """In the child: a session of its own, descriptors 0 to 3 and no others. It dies with its parent, and before
+        anything else when memory runs out."""
         os.setsid()
+        LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(LOST_SOCKET)
+        with suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+            file.write("1000")
         self.close_in_child()
         report, output = os.dup2(report, 1000), os.dup2(output, 1001)
         null = os.open(os.devnull, os.O_RDONLY)
@@ -180,7 +216,7 @@ class Supervisor:
 
     def _on_report(self, child: Child, frame: dict[str, Any]) -> None:
         if frame["t"] == "begin" and child.open_paths and frame["path"] == child.open_paths[0]:
-            child.current, child.began_at = frame["path"], time.monotonic()
+            child.current, child.began_at, child.is_slow = frame["path"], time.monotonic(), False
             self.emit({"t": "begin", "path": child.current})
         elif frame["t"] == "parsed" and frame["file"]["path"] == child.current and child.verdict is None:
             if child.output in self.selector.get_map():
@@ -279,15 +315,6 @@ class Supervisor:
         for child in list(self.children.values()):
             self.end(child, "stopped")
             self.reap(child)
-
-
-def children_of_this_process() -> list[int]:
-    """The pids of this process's children."""
-    try:
-        with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as file:
-            return [int(pid) for pid in file.read().split()]
-    except OSError:
-        return []
 
 
 def _how_it_ended(status: int) -> str:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import selectors
 import socket
 import sys
+import time
 from typing import Any
 
 from dagd.authoring import asset_decorator, bash, decorators, groups, sensor, store_access  # noqa: F401 - for the children
 from dagd.model.frames import FrameBuffer, encode_frame
 from dagd.observe.private import keep_private
 from dagd.observe.user import become
+from dagd.parsing.orphans import LIBC, inherit_orphans
 from dagd.parsing.supervisor import Supervisor
 
-_PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 15, 36
+_PR_SET_NAME = 15
 # What the agent knows it by: nothing below it may command an agent (`agent/address.py`).
 NAME = b"dagd-parse"
+HELD_UP_S = 0.2
 
 
 def main(fd: int, run_as: str = "") -> None:
@@ -26,9 +28,8 @@ def main(fd: int, run_as: str = "") -> None:
     become(run_as)
     keep_private()
     parent = socket.socket(fileno=fd)
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(_PR_SET_NAME, NAME, 0, 0, 0)
+    inherit_orphans()
+    LIBC.prctl(_PR_SET_NAME, NAME, 0, 0, 0)
     gc.collect()
     gc.freeze()
     buffer = FrameBuffer()
@@ -58,7 +59,9 @@ def serve(parent: socket.socket, buffer: FrameBuffer, supervisor: Supervisor, fr
                     supervisor.answer(frame)
             frames = []
             pause = supervisor.turn()
-            for key, _ in supervisor.selector.select(pause):
+            ready = supervisor.selector.select(pause)
+            looked_at = time.monotonic()
+            for key, _ in ready:
                 if key.data is not None:
                     child, what = key.data
                     if child.pid in supervisor.children:
@@ -68,6 +71,9 @@ def serve(parent: socket.socket, buffer: FrameBuffer, supervisor: Supervisor, fr
                 if not chunk:
                     return
                 frames.extend(buffer.feed(chunk))
+            held_up = time.monotonic() - looked_at
+            if held_up > HELD_UP_S:
+                supervisor.excuse(held_up)
     except (BrokenPipeError, ConnectionResetError):
         return
     finally:
