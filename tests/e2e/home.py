@@ -40,6 +40,7 @@ class Home:
         self.path = folder / "home"
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGD_")}
         self.environment |= {"DAGD_HOME": str(self.path), "DAGD_DAGS_FOLDER": str(self.dags), "NO_COLOR": "1"}
+        self.environment["TESTS_HOME"] = str(self.path)  # no setting of ours: tries and parsed files show it too
         if url is not None:
             self.environment["DAGD_DATABASE_URL"] = url
         self.processes: list[subprocess.Popen[str]] = []

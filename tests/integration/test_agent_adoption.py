@@ -204,3 +204,22 @@ def test_what_a_killed_draining_agent_left_is_handed_over_by_the_next(rig: Rig, 
     assert new.result("a")["reason"] == "lost"
     assert new.result("b")["outcome"] == "succeed"
     assert is_dead(pid)
+
+
+def test_an_agent_whose_run_folder_is_emptied_makes_its_files_again(rig: Rig, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    first = rig.scheduler()
+    first.version(SOURCE)
+    first.launch("a", call="gated", payload={"gate": str(gate)})
+    first.started("a")
+    folder = rig.home / "run"
+    for path in folder.iterdir():
+        path.unlink()
+    until(lambda: launch.is_listening(rig.home) and (folder / "agent.journal").exists(), "a socket and a journal")
+    second = rig.scheduler()
+    second.say("adopt", tokens=["a"])
+    assert second.frame("adopted")["tries"] == [{"token": "a", "state": "running"}]
+    gate.write_text("open")
+    assert second.result("a")["frame"]["value"] == "open"
+    assert b'"a"' in (folder / "agent.journal").read_bytes()

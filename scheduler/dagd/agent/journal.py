@@ -145,6 +145,15 @@ class Journal:
             self._try_compact()
         return not self._pending
 
+    def hold_place(self) -> None:
+        """Writes the file anew when somebody deleted it: the next agent reads it by its name."""
+        try:
+            is_there = os.stat(self.path).st_ino == os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            self._compact()
+
     def hand_over(self) -> None:
         """Leaves the usual name to a next agent: this one only ends what it has."""
         aside = self.path.with_name(f"draining.{self.incarnation}.journal")

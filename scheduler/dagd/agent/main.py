@@ -38,6 +38,8 @@ END_S = 0.2
 ACK_S = 10.0
 # Between two looks at a draining agent of another release.
 FOREIGN_S = 1.0
+# Between two looks whether the home's files are still there.
+PLACE_S = 1.0
 
 
 class Agent:
@@ -81,6 +83,7 @@ class Agent:
         self._links.listen(address.listen(self._config.home))
         self._describe()
         self._look_after_foreign()
+        self._loop.after(PLACE_S, self._hold_place)
         say(f"listens, {self._config.slots} slots, {len(self._journal.results)} results to hand over")
         loop.run()
         self._leave()
@@ -168,6 +171,29 @@ class Agent:
                     self._links.offer()
         self._loop.after(FOREIGN_S, self._look_after_foreign)
 
+    def _hold_place(self) -> None:
+        """Who takes the run folder for rubbish and empties it must not get a second agent, which would start every try
+        again: lock, journal and socket are made anew."""
+        if self._drain_at is not None or self._stop_at is not None:
+            return
+        self._loop.after(PLACE_S, self._hold_place)
+        config = self._config
+        try:
+            if not holds_lock(config):
+                make_folder(config.run_folder)
+                if not take_lock(config):
+                    say("another agent has taken this home")
+                    self.stop()
+                    return
+            self._journal.hold_place()
+            if not (config.run_folder / address.SOCKET_NAME).exists():
+                say("its socket was deleted; it listens again")
+                self._links.close_listener()
+                self._links.listen(address.listen(config.home))
+                self._describe()
+        except OSError as error:
+            say(f"its files are gone and cannot be made again: {error}")
+
     def _describe(self) -> None:
         facts = {
             "pid": os.getpid(), "keeper_pid": os.getppid(), "incarnation": self._journal.incarnation,
@@ -192,6 +218,15 @@ def take_lock(config: AgentConfig) -> bool:
         return False
     _locks.append(fd)
     return True
+
+
+def holds_lock(config: AgentConfig) -> bool:
+    """Whether the lock file of the home is still the one that this process holds."""
+    try:
+        there = os.stat(config.run_folder / "agent.lock")
+    except FileNotFoundError:
+        return False
+    return any(os.path.samestat(os.fstat(fd), there) for fd in _locks)
 
 
 def release_lock(_config: AgentConfig) -> None:
