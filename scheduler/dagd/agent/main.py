@@ -172,19 +172,13 @@ class Agent:
         self._loop.after(FOREIGN_S, self._look_after_foreign)
 
     def _hold_place(self) -> None:
-        """Who takes the run folder for rubbish and empties it must not get a second agent, which would start every try
-        again: lock, journal and socket are made anew."""
+        """Journal and socket are made anew when somebody took the run folder for rubbish and emptied it."""
         if self._drain_at is not None or self._stop_at is not None:
             return
         self._loop.after(PLACE_S, self._hold_place)
         config = self._config
         try:
-            if not holds_lock(config):
-                make_folder(config.run_folder)
-                if not take_lock(config):
-                    say("another agent has taken this home")
-                    self.stop()
-                    return
+            make_folder(config.run_folder)
             self._journal.hold_place()
             if not (config.run_folder / address.SOCKET_NAME).exists():
                 say("its socket was deleted; it listens again")
@@ -209,8 +203,9 @@ _locks: list[int] = []
 
 
 def take_lock(config: AgentConfig) -> bool:
-    """One agent per home. The lock ends with the process, or when a draining agent gives it up."""
-    fd = os.open(config.run_folder / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """One agent per home. The lock ends with the process, or when a draining agent gives it up. It is on the home's
+    folder itself: a lock file in it might be deleted, and a second agent would start every try once more."""
+    fd = os.open(config.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -218,15 +213,6 @@ def take_lock(config: AgentConfig) -> bool:
         return False
     _locks.append(fd)
     return True
-
-
-def holds_lock(config: AgentConfig) -> bool:
-    """Whether the lock file of the home is still the one that this process holds."""
-    try:
-        there = os.stat(config.run_folder / "agent.lock")
-    except FileNotFoundError:
-        return False
-    return any(os.path.samestat(os.fstat(fd), there) for fd in _locks)
 
 
 def release_lock(_config: AgentConfig) -> None:
