@@ -17,6 +17,7 @@ from pathlib import Path
 import psycopg
 
 from tests.chaos.world import World
+from tests.e2e.home import Home
 from tests.postgres import conninfo
 
 
@@ -36,10 +37,10 @@ class Fault:
         return type(self).__name__
 
 
-def named(world: World, name: str) -> list[int]:
-    """Processes of the world by the name that `ps` shows: forked ones share their command line."""
+def named(home: Home, name: str) -> list[int]:
+    """Processes of a home by the name that `ps` shows: forked ones share their command line."""
     found = []
-    for pid in world.home.pids():
+    for pid in home.pids():
         try:
             if Path(f"/proc/{pid}/comm").read_text().strip() == name:
                 found.append(pid)
@@ -66,7 +67,7 @@ class Kill(Fault):
         return f"Kill({self.name or self.what or 'everything'})"
 
     def inject(self, world: World) -> None:
-        send(named(world, self.name) if self.name else world.home.pids(self.what), signal.SIGKILL)
+        send(named(world.home, self.name) if self.name else world.home.pids(self.what), signal.SIGKILL)
 
     def heal(self, world: World) -> None:
         world.ensure_up()
@@ -76,7 +77,7 @@ class KillOne(Kill):
     """SIGKILL for one of them, so that its siblings see it die."""
 
     def inject(self, world: World) -> None:
-        pids = named(world, self.name) if self.name else world.home.pids(self.what)
+        pids = named(world.home, self.name) if self.name else world.home.pids(self.what)
         if pids:
             send([world.dice.choice(pids)], signal.SIGKILL)
 
@@ -94,7 +95,7 @@ class KillTry(Fault):
     target = "task"
 
     def inject(self, world: World) -> None:
-        parents = set(named(world, "dagd-dag"))
+        parents = set(named(world.home, "dagd-dag"))
         pids = [pid for pid in world.home.pids() if parent_of(pid) in parents]
         if pids:
             send([world.dice.choice(pids)], signal.SIGKILL)
