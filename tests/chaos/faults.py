@@ -38,15 +38,16 @@ class Fault:
 
 
 def named(home: Home, name: str) -> list[int]:
-    """Processes of a home by the name that `ps` shows: forked ones share their command line."""
-    found = []
-    for pid in home.pids():
-        try:
-            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
-                found.append(pid)
-        except OSError:
-            continue
-    return found
+    """Processes of a home by the name that `ps` shows: forked ones share their command line. A try that has its zygote's
+    name is none."""
+    return [pid for pid in home.pids() if name_of(pid) == name != name_of(parent_of(pid))]
+
+
+def name_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def send(pids: list[int], number: int) -> None:
