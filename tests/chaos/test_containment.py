@@ -29,6 +29,7 @@ def errors_of(home: Home) -> list[str]:
     return sorted(row["file"] for row in home.json("dags", "errors"))
 
 
+@pytest.mark.short
 @pytest.mark.timeout(240)
 def test_each_hostile_file_among_many_has_one_error_and_the_good_ones_run(home: Home) -> None:
     kinds = sorted(HOSTILE)
@@ -166,6 +167,7 @@ def test_an_escaped_daemon_dies_with_a_cancelled_task(daemon: Daemon) -> None:
     assert daemons(daemon.mark) == []
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("parts", [["agent.main"], ["agent.keeper", "agent.main"], ["dagd-dag"], ["dagd-root"]])
 def test_an_escaped_daemon_dies_with_what_is_above_its_task(daemon: Daemon, parts: list[str]) -> None:
     daemon.stay()

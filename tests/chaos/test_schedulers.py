@@ -127,6 +127,7 @@ def test_a_clean_stop_hands_over_within_a_second(two: Two) -> None:
     two.check()
 
 
+@pytest.mark.short
 def test_a_scheduler_that_sleeps_beyond_its_lease_is_fenced_when_it_wakes(two: Two) -> None:
     assert seconds_without(two, lambda: two.second.send_signal(signal.SIGSTOP)) < LEASE_S + 2 + SLACK_S
     two.second.send_signal(signal.SIGCONT)
