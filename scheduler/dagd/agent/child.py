@@ -21,6 +21,8 @@ from dagd.runtime.entry import LoadedDag, run_try
 
 # A larger buffer would be a mapping of its own, with page faults of its own.
 CHUNK = 32 * 1024
+CPU_GRACE_S = 5
+Limits = tuple[tuple[int, int], ...]  # (which, the most of it)
 
 
 def prepare() -> None:
@@ -36,7 +38,26 @@ def prepare() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def enter(output: int, close: Sequence[int], memory_mb: int) -> None:
+def read_limits(word: str) -> Limits:
+    """The limits of one try, from a word of a command line: MB of memory, files, processes, CPU seconds; 0 is none."""
+    memory_mb, files, processes, cpu_s = map(int, word.split(","))
+    wanted = (
+        (resource.RLIMIT_AS, memory_mb << 20), (resource.RLIMIT_NOFILE, files), (resource.RLIMIT_NPROC, processes),
+        (resource.RLIMIT_CPU, cpu_s),
+    )  # fmt: skip
+    return tuple((which, most) for which, most in wanted if most)
+
+
+def set_limits(limits: Limits) -> None:
+    """Never more than this process may have. Of CPU time the signal comes first (SIGXCPU), the kill a little later."""
+    for which, most in limits:
+        _, hard = resource.getrlimit(which)
+        ceiling = most + CPU_GRACE_S if which == resource.RLIMIT_CPU else most
+        ceiling = ceiling if hard == resource.RLIM_INFINITY else min(ceiling, hard)
+        resource.setrlimit(which, (min(most, ceiling), ceiling))
+
+
+def enter(output: int, close: Sequence[int], limits: Limits) -> None:
     """A session of its own, `output` for everything it prints, and nothing of the process that forked it."""
     os.setsid()
     show_again()
@@ -48,8 +69,7 @@ def enter(output: int, close: Sequence[int], memory_mb: int) -> None:
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
-    if memory_mb:
-        resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
+    set_limits(limits)
     gc.enable()
 
 

@@ -11,14 +11,17 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """Settings of one agent. `umask` is the user's own, which tries get back; 0 MB of memory means no limit; tries run
-    as `run_as`, when it is not empty."""
+    """Settings of one agent. `umask` is the user's own, which tries get back; a limit of 0 is none; tries run as
+    `run_as`, when it is not empty."""
 
     home: Path
     slots: int = 32
     idle_exit_s: float = 60.0
     log_limit_mb: int = 100
     task_memory_mb: int = 0
+    task_files: int = 0
+    task_processes: int = 0
+    task_cpu_s: int = 0
     umask: int = 0o022
     run_as: str = ""
 
@@ -26,6 +29,11 @@ class AgentConfig:
     def run_folder(self) -> Path:
         """Socket, lock, journal."""
         return self.home / "run"
+
+    @property
+    def try_limits(self) -> str:
+        """The limits of one try as one word; `child.read_limits` reads it."""
+        return f"{self.task_memory_mb},{self.task_files},{self.task_processes},{self.task_cpu_s}"
 
     @property
     def log_folder(self) -> Path:

@@ -53,7 +53,7 @@ class SpawnGrade:
         env = {**os.environ, MARK: str(attempt.token)}
         version = attempt.version.encoded
         with one.open(len(version).to_bytes(4, "big") + version) as theirs:
-            words = [*map(str, theirs), str(self._config.umask), str(self._config.task_memory_mb), self._config.run_as]
+            words = [*map(str, theirs), str(self._config.umask), self._config.try_limits, self._config.run_as]
             try:
                 pid = spawn_python("dagd.agent.spawned", words, theirs, env)
             except OSError as error:

@@ -30,7 +30,9 @@ def start_keeper(settings: Settings, *, slots: int, umask: int | None = None) ->
     config = AgentConfig(
         home=settings.home.absolute(), slots=slots, idle_exit_s=settings["agent.idle_exit_s"],
         log_limit_mb=settings["agent.log_limit_mb"], task_memory_mb=settings["agent.task_memory_mb"],
-        umask=current_umask() if umask is None else umask, run_as=settings["agent.run_as"],
+        task_files=settings["agent.task_files"], task_processes=settings["agent.task_processes"],
+        task_cpu_s=settings["agent.task_cpu_s"], umask=current_umask() if umask is None else umask,
+        run_as=settings["agent.run_as"],
     )  # fmt: skip
     return spawn_keeper(config)
 

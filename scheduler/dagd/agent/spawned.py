@@ -1,5 +1,4 @@
-"""A try of the spawn grade: `python -m dagd.agent.spawned CHANNEL OUTPUT UMASK MEMORY_MB USER`, an interpreter of its
-own.
+"""A try of the spawn grade: `python -m dagd.agent.spawned CHANNEL OUTPUT UMASK LIMITS USER`, an interpreter of its own.
 
 For DAG files whose import leaves threads, which a fork would not take along, and for systems without zygotes.
 """
@@ -23,11 +22,11 @@ from dagd.runtime.failures import describe_error
 
 def main(words: Sequence[str]) -> NoReturn:
     """Reads its version and its launch, runs the body, sends the result."""
-    channel_fd, output, umask, memory_mb = map(int, words[:4])
+    channel_fd, output, umask = map(int, words[:3])
     become(words[4])
     os.set_inheritable(channel_fd, False)
     child.prepare()
-    child.enter(output, (), memory_mb)
+    child.enter(output, (), child.read_limits(words[3]))
     with socket.socket(fileno=channel_fd) as peer:
         peer.setblocking(True)
         version, launch = _read_two(peer)

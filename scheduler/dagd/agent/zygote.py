@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -42,7 +43,7 @@ class Limits:
     """What every try of this agent gets."""
 
     umask: int
-    memory_mb: int
+    resources: child.Limits
     mark: Mark
 
 
@@ -197,18 +198,17 @@ class Zygote:
         os._exit(0)
 
     def _become_try(self, fds: Sequence[int]) -> NoReturn:
-        self._enter(fds)
+        child.enter(fds[1], self.own_fds, self._limits.resources)
         assert self._loaded is not None
         child.run_and_leave(self._loaded, fds[0], self._limits.mark, self._limits.umask)
 
     def _become_worker(self, fds: Sequence[int]) -> NoReturn:
-        self._enter(fds)
+        # It serves many tries: CPU time, which adds up over all of them, is no limit of one.
+        limits = tuple(one for one in self._limits.resources if one[0] != resource.RLIMIT_CPU)
+        child.enter(fds[1], self.own_fds, limits)
         name_process("dagd-warm")
         assert self._loaded is not None
         worker.serve(self._loaded, fds[0], self._limits.mark, self._limits.umask)
-
-    def _enter(self, fds: Sequence[int]) -> None:
-        child.enter(fds[1], self.own_fds, self._limits.memory_mb)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
@@ -245,11 +245,11 @@ def _count_threads() -> int:
 
 
 def main(words: Sequence[str]) -> NoReturn:
-    """The root zygote. `words`: control descriptor, umask, memory limit in MB, the agent's incarnation (by which
+    """The root zygote. `words`: control descriptor, umask, limits of a try, the agent's incarnation (by which
     a later agent finds it: `procfs.marked`), and as whom to run."""
     become(words[4])
     keep_private()
-    control, umask, memory_mb = map(int, words[:3])
+    control, umask = map(int, words[:2])
     mark = Mark()
     name_process("dagd-root")
     child.prepare()
@@ -258,7 +258,7 @@ def main(words: Sequence[str]) -> NoReturn:
     gc.freeze()
     with socket.socket(fileno=control) as peer:
         os.set_inheritable(control, False)
-        Zygote(peer, Limits(umask, memory_mb, mark)).serve()
+        Zygote(peer, Limits(umask, child.read_limits(words[2]), mark)).serve()
 
 
 if __name__ == "__main__":

@@ -134,12 +134,9 @@ class Zygotes:
         env = {**os.environ, MARK: placeholder(self._incarnation)}
         with other:
             words = [
-                str(other.fileno()),
-                str(self._config.umask),
-                str(self._config.task_memory_mb),
-                self._incarnation,
+                str(other.fileno()), str(self._config.umask), self._config.try_limits, self._incarnation,
                 self._config.run_as,
-            ]
+            ]  # fmt: skip
             pid = spawn_python("dagd.agent.zygote", words, [other.fileno()], env)
         begun = time.monotonic()
         self._root_pid = pid

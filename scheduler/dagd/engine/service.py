@@ -194,25 +194,37 @@ class Scheduler:
             self.join()
 
     def set_aside(self, inputs: Inputs) -> None:
-        """Decide one DAG at a time; a DAG whose commit fails alone is held with its error.
+        """Decide one DAG at a time; a DAG whose commit fails alone, and does so twice, is held with its error. Once may
+        be chance: somebody paused it in that moment.
 
         Nothing starts meanwhile: the tries of other DAGs, which use the same pools, are not in memory.
         """
         for dag_id in sorted(self.state.dags):
-            self.rebuild(only=dag_id)
-            own, self.pending = self._part_of(inputs, dag_id), Inputs()
-            self.state.capacity = 0
             try:
-                plan = decide(self.state, own, self.clock.now(), self.seed)
-                if plan.needs_commit():
-                    self.committer.submit(plan)
-                self.act(plan)
+                self._decide_alone(inputs, dag_id)
+                continue
+            except TROUBLE as error:
+                if isinstance(error, DBAPIError) and dialects.is_disconnect(error):
+                    raise
+                LOG.warning("DAG %s fails alone: %s", dag_id, error)
+            try:
+                self._decide_alone(inputs, dag_id)
             except TROUBLE as error:
                 if isinstance(error, DBAPIError) and dialects.is_disconnect(error):
                     raise
                 name = self.state.dags[dag_id].name if dag_id in self.state.dags else dag_id
                 LOG.error("a DAG is set aside: %s", error, extra=ids(dag=name))
                 loader.hold(self.database, dag_id, str(error))
+
+    def _decide_alone(self, inputs: Inputs, dag_id: int) -> None:
+        self.rebuild(only=dag_id)
+        own, self.pending = self._part_of(inputs, dag_id), Inputs()
+        self.state.capacity = 0
+        for part in (own, Inputs(repins=[dag_id])) if dag_id in inputs.repins else (own,):
+            plan = decide(self.state, part, self.clock.now(), self.seed)
+            if plan.needs_commit():
+                self.committer.submit(plan)
+            self.act(plan)
 
     def _part_of(self, inputs: Inputs, dag_id: int) -> Inputs:
         """What is pending for the one DAG in memory, and what of a failed turn's inputs is its."""

@@ -1,0 +1,59 @@
+"""Who is set aside when turns fail again and again: the DAG that is to blame, and no other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dagd.decide import core
+from dagd.decide.core import Inputs
+from dagd.engine import service
+from dagd.model.errors import Doubt
+from dagd.model.plans import Plan
+from dagd.store.schema import dag
+from tests.engine_rig import Rig
+from tests.factories import spec, task
+from tests.integration.test_engine_runs import Breaking, chain, rig_of, rigs
+
+__all__ = ["rig_of", "rigs"]
+
+
+def held(rig: Rig) -> dict[str, str | None]:
+    return {row.name: row.held for row in rig.rows(dag)}
+
+
+def test_a_dag_that_fails_alone_by_chance_is_not_held(rig_of: Any) -> None:
+    rig = rig_of(chain())
+    rig.trigger()
+    rig.pass_time()
+    Breaking(rig, *[Doubt("somebody paused it in that moment")] * 4)
+    rig.agent.end(rig.agent.token("a"), rig.clock.at)
+    for _ in range(4):
+        rig.agent.repeat(rig.agent.spool)
+        rig.settle()
+    assert held(rig) == {"sales": None}
+    assert rig.tries() == [(1, 1, "success"), (2, 1, "queued")]
+
+
+def test_a_dag_whose_runs_cannot_follow_its_newest_version_is_held(
+    rig_of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = rig_of(spec("sales", task("a"), pin="latest"), spec("other", task("x")))
+    rig.trigger("sales")
+    rig.pass_time()
+
+    def refuse(state: Any, inputs: Inputs, now: int, seed: int) -> Plan:
+        if inputs.repins:
+            raise ValueError("no way from the old version to the new one")
+        return core.decide(state, inputs, now, seed)
+
+    monkeypatch.setattr(service, "decide", refuse)
+    rig.store(spec("sales", task("a"), task("b", "a"), pin="latest"))
+    for _ in range(6):
+        rig.pass_time()
+    assert held(rig) == {"sales": "no way from the old version to the new one", "other": None}
+    rig.trigger("other")
+    rig.pass_time()
+    rig.finish("x")
+    assert sorted(rig.run_states().items())[-1] == (2, 10)
