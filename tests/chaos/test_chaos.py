@@ -47,7 +47,7 @@ def strike(world: World, kinds: tuple[Callable[[], Fault], ...], seconds: float)
             fault.heal(world)
         world.ensure_up()
         healed_us = now_us()
-        wait_for(lambda healed_us=healed_us: is_back(world, healed_us), BACK_S)  # type: ignore[misc]
+        await_return(world, healed_us, f"seed {SEED}; {done}")
         slowest = max(slowest, (now_us() - healed_us) / 1e6)
         record["until"] = now_us()
     return [*done, f"slowest return {slowest:.1f} s"]
@@ -57,6 +57,20 @@ def rest(seconds: float) -> None:
     """Chaos acts at times of its own; there is no fact to wait for."""
     end = time.monotonic() + seconds
     wait_for(lambda: time.monotonic() >= end, seconds + 10)
+
+
+def await_return(world: World, since_us: int, told: str) -> None:
+    """All is as it was, within the time that is promised."""
+
+    def look() -> bool:
+        world.ensure_up()  # a scheduler that found no database when it started has ended
+        return is_back(world, since_us)
+
+    try:
+        wait_for(look, BACK_S)
+    except AssertionError:
+        rows = world.rows("SELECT id, pid, heartbeat, lag_us FROM scheduler ORDER BY id DESC LIMIT 4")
+        raise AssertionError(f"not back {BACK_S} s after {since_us}: {rows}; {told}") from None
 
 
 def is_back(world: World, since_us: int) -> bool:

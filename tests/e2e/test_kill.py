@@ -111,3 +111,21 @@ def test_ctrl_c_stops_everything_in_two_seconds_and_the_tries_run_again(home: Ho
     assert (run["state"], {one["try"] for one in run["tasks"]}) == ("success", {2})
     tries = home.json("tasks", "tries", "twenty/latest/work/0")
     assert (tries[0]["reason"], tries[0]["charged"]) == ("stopped", "nobody")
+
+
+def test_an_up_that_finds_no_database_leaves_the_tries_of_the_one_before(home: Home) -> None:
+    first = home.up()
+    begin_twenty(home)
+    first.kill()
+    first.wait()
+    wait_for(lambda: not home.pids("engine.part"))
+    lost = home.path / "dagd.db"
+    lost.rename(home.path / "aside")
+    (home.path / "dagd.db").mkdir()
+    done = home.run("up")
+    assert done.returncode != 0
+    lost.rmdir()
+    (home.path / "aside").rename(lost)
+    home.up()
+    run = ended_run(home)
+    assert (run["state"], [one["try"] for one in run["tasks"]]) == ("success", [1] * 20)

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagd.agent.launch import ensure_agent, stop_agent
+from dagd.agent.launch import ensure_agent, is_listening, stop_agent
 from dagd.model.release import RELEASE
 from dagd.model.settings import Settings
 from dagd.observe.private import keep_private
@@ -119,11 +119,13 @@ class Up:
             signal.signal(number, self.ask_stop)
         signal.signal(signal.SIGCHLD, lambda *_: os.write(self.wake_write, b"."))
         migration = begin_migration(self.settings)
+        was_there = is_listening(self.settings.home)
         ensure_agent(self.settings, self.settings["agent.slots"])
         try:
             database = end_migration(migration)
         except SystemExit:
-            stop_agent(self.settings.home)
+            if not was_there:  # else it has tries of an earlier `up`, which a database that is away must not end
+                stop_agent(self.settings.home)
             raise
         place = str(self.settings.project or self.settings.home).replace(os.path.expanduser("~"), "~", 1)
         say(f"dagd {RELEASE}  project {place}  db {database}")
