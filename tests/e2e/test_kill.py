@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -67,9 +66,7 @@ def test_a_killed_scheduler_finds_its_twenty_tasks_again_with_one_try_each(any_h
 def test_after_a_kill_of_everything_each_task_has_at_most_one_more_try(any_home: Home) -> None:
     any_home.up()
     begin_twenty(any_home)
-    everything = any_home.pids()
-    for pid in everything:
-        os.kill(pid, signal.SIGKILL)
+    any_home.kill("")
     any_home.up()
     run = ended_run(any_home)
     assert run["state"] == "success"
