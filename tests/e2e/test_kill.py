@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,14 @@ def test_an_up_that_finds_no_database_leaves_the_tries_of_the_one_before(home: H
     home.up()
     run = ended_run(home)
     assert (run["state"], [one["try"] for one in run["tasks"]]) == ("success", [1] * 20)
+
+
+def test_a_scheduler_that_cannot_start_again_says_why_in_one_line(home: Home) -> None:
+    process = home.up()
+    with sqlite3.connect(home.path / "dagd.db") as connection:  # a newer release has migrated
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    home.kill("engine.part scheduler")
+    wait_for(lambda: "dagd scheduler: DAGD" in home.output(process))
+    assert "schema 9999, newer than" in home.output(process)
+    assert "Traceback" not in home.output(process)

@@ -14,10 +14,12 @@ from typing import Any
 
 from dagd.engine.processor import run_processor
 from dagd.engine.run import run_scheduler
+from dagd.model.errors import DagdError
 from dagd.model.settings import load_settings
 from dagd.observe.logs import log_to
 from dagd.observe.private import keep_private
 from dagd.observe.talk import to_stdout
+from dagd.store.database import DBAPIError
 
 LOG = logging.getLogger("dagd.part")
 PR_SET_PDEATHSIG = 1
@@ -58,7 +60,13 @@ def main() -> None:
     settings = load_settings()
     log_to(settings.log_folder / f"{options.part}.log", form=settings["log.format"])
     run = run_scheduler if options.part == "scheduler" else run_processor
-    run(settings, ready=say_ready(options.ready_fd), talk=to_stdout())
+    try:
+        run(settings, ready=say_ready(options.ready_fd), talk=to_stdout())
+    except (DagdError, DBAPIError) as error:
+        LOG.exception("the %s ends", options.part)
+        words = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        sys.stderr.write(f"dagd {options.part}: {words}\n")
+        raise SystemExit(5) from None
 
 
 if __name__ == "__main__":
