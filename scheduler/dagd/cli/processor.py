@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dagd.cli.context import settings
-from dagd.engine.processor import run_processor
+from dagd.engine.processing import run_processor
 from dagd.observe.logs import log_to
 from dagd.observe.talk import to_stdout
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dagd.engine.processor import run_processor
+from dagd.engine.processing import run_processor
 from dagd.engine.run import run_scheduler
 from dagd.model.errors import DagdError
 from dagd.model.settings import load_settings

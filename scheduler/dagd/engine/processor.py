@@ -5,43 +5,33 @@ Events of the kernel are a hint, the sweep is the truth. One processor a home: a
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import select
-import signal
 import socket
-import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from dagd.engine.doorbell import ring_all
 from dagd.engine.environment import variable_from
 from dagd.engine.folder import Folder, KnownFile
 from dagd.engine.secrets_hook import open_hook
-from dagd.model.errors import AlreadyRunning, BrokenFile, DagdError, Unreachable
+from dagd.model.errors import BrokenFile, DagdError, Unreachable
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec, storable
-from dagd.observe.metrics import ProcessorMetrics, remove_metrics, write_metrics
-from dagd.observe.private import keep_private, private_files
+from dagd.observe.metrics import ProcessorMetrics, write_metrics
 from dagd.observe.talk import Talk
-from dagd.observe.user import find_user
 from dagd.parsing.closure import content_hash
-from dagd.parsing.orphans import end_children, inherit_orphans
+from dagd.parsing.orphans import end_children
 from dagd.parsing.results import FileError, Limits, ParsedFile
 from dagd.parsing.sandbox import Sandbox
 from dagd.parsing.sweep import Stamp, scan
 from dagd.store import components, dialects, versions
-from dagd.store.database import Connection, Database, DataError, DBAPIError, open_database
-from dagd.store.migrate import check_schema
+from dagd.store.database import Connection, Database, DataError, DBAPIError
 
 LOG = logging.getLogger("dagd.processor")
 BEAT_S = 4.0
 BATCH_S = 0.25
 SLOW_S = 1.0
-READY_S = 1.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 30.0, 3600.0
 HOSTILE = "DAGD-111"
 
@@ -312,91 +302,3 @@ class Processor:
     def close(self) -> None:
         """End the sandboxes."""
         self._sandbox.close()
-
-
-def take_lock(run_folder: Path) -> int:
-    """One processor a home. Raises AlreadyRunning."""
-    run_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(run_folder / "processor.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise AlreadyRunning("another processor serves this home", remedy="Stop it first.") from error
-    return descriptor
-
-
-class Stopped(SystemExit):
-    """SIGTERM came while files were being parsed: a file that never ends must not hold up the stop."""
-
-
-def run_processor(
-    settings: Settings, *, ready: Callable[[dict[str, Any]], None] | None = None, talk: Talk | None = None
-) -> None:
-    """Run the processor until SIGTERM or SIGINT."""
-    keep_private()
-    private_files()
-    if settings["agent.run_as"]:
-        find_user(settings["agent.run_as"])
-    database = open_database(settings.database_url, busy_timeout_s=settings["database.busy_timeout_s"])
-    check_schema(database)
-    lock = take_lock(settings.run_folder)
-    settings.dags_folder.mkdir(parents=True, exist_ok=True)
-    inherit_orphans()
-    processor = Processor(settings, database, talk or Talk(None))
-    stop_read = _watch_signals(processor)
-    try:
-        processor.load()
-        pause = _first_poll(processor, ready)
-        while not select.select([stop_read], [], [], pause)[0]:
-            pause = _poll(processor)
-    except Stopped:
-        LOG.info("stopped while parsing")
-    finally:
-        processor.close()
-        end_children()
-        remove_metrics(settings.run_folder, "processor")
-        database.close()
-        os.close(lock)
-
-
-def _watch_signals(processor: Processor) -> int:
-    """A descriptor that is readable when a stop was asked for; a sweep that parses is left at once."""
-    stop_read, stop_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def stop(*_: object) -> None:
-        os.write(stop_write, b".")
-        if processor.is_parsing:
-            raise Stopped(0)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGTERM:
-            signal.signal(number, stop)
-    return stop_read
-
-
-def _first_poll(processor: Processor, ready: Callable[[dict[str, Any]], None] | None) -> float:
-    """The first sweep. It is ready when that is done, or when it takes longer: a file that hangs holds up nobody."""
-    started = time.monotonic()
-    told = threading.Lock()
-
-    def tell() -> None:
-        if ready is not None and told.acquire(blocking=False):
-            ready(processor.summary(time.monotonic() - started))
-
-    timer = threading.Timer(READY_S, tell)
-    timer.daemon = True
-    timer.start()
-    pause = _poll(processor)
-    timer.cancel()
-    tell()
-    return pause
-
-
-def _poll(processor: Processor) -> float:
-    """One sweep; a database that is away is waited for."""
-    try:
-        return processor.poll()
-    except (DBAPIError, Unreachable) as error:
-        LOG.warning("the sweep waits for the database: %s", error)
-        return 1.0
