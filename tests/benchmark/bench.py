@@ -149,6 +149,7 @@ def idle(seconds: int) -> dict[str, float]:
                 shape = shapes.chain(3, f"idle{number}")
                 (daemon.folder / "dags" / f"idle{number}.py").write_text(shapes.file_of([shape], "fork"))
             daemon.await_dags(shape)
+            time.sleep(5)  # the parser's children go home
             before, begun = sum(daemon.cpu().values()), time.monotonic()
             time.sleep(seconds)
             used = sum(daemon.cpu().values()) - before
