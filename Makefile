@@ -14,7 +14,7 @@ DAGS ?= dags
 ARGS ?=
 SEEDS ?= 0:1000
 # Parallel pytest processes; 0 runs them in this one. Tests that start daemons always share one process.
-JOBS ?= 0
+JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadgroup)
 
 .PHONY: help run test check fmt bench simulate mutants chaos cov migration build clean
