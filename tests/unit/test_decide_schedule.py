@@ -141,6 +141,17 @@ def test_a_schedule_change_opens_the_new_grid_at_its_next_new_slot(catchup: bool
     assert len(set(slots(driver))) == len(slots(driver))
 
 
+def test_an_old_grid_stays_closed_when_nothing_comes_after_it() -> None:
+    """Both grids are over: where the old one was closed must be stored all the same, or a restart opens it again."""
+    driver = scheduled(Ticks(H, end=T0 + H), catchup=True)
+    driver.tick(3600)
+    driver.tick(1800)
+    driver.add_dag(1, driver.graphs[1].spec, Ticks(H // 4, end=T0 + 3 * H // 2))
+    driver.now = T0 + 3 * H // 2
+    plan = driver.turn(dag_changes=[(1, True)])
+    assert (plan.next_dues[-1].next_due, plan.next_dues[-1].last_slot) == (None, T0 + 3 * H // 2)
+
+
 def test_a_grid_that_lost_the_awaited_slot_is_never_early() -> None:
     """S12: next_due comes from a row, the grid from a zone database that may have changed since."""
     for catchup in (False, True):

@@ -51,14 +51,14 @@ def refresh_due(turn: Turn, dag: DagState, *, changed: bool) -> None:
     assert dag.graph is not None
     if changed:
         _close_grid(turn, dag)
-    _move_due(turn, dag, first_due(dag, dag.timetable, turn.now, changed=changed))
+    _move_due(turn, dag, first_due(dag, dag.timetable, turn.now, changed=changed), is_closed=changed)
     arm(turn, dag)
 
 
-def _move_due(turn: Turn, dag: DagState, due: int | None) -> None:
+def _move_due(turn: Turn, dag: DagState, due: int | None, *, is_closed: bool = False) -> None:
     assert dag.graph is not None
     version = dag.graph.version
-    if due != dag.next_due or version != dag.scheduled_version:
+    if due != dag.next_due or version != dag.scheduled_version or is_closed:
         turn.plan.next_dues.append(NextDue(dag.id, dag.next_due, due, version, dag.last_slot, guarded=False))
         dag.next_due, dag.scheduled_version = due, version
 
