@@ -119,3 +119,48 @@ def test_launches_beyond_the_slots_wait_in_order(rig: Rig, tmp_path: Path) -> No
     with open(tmp_path / "gate", "w"):
         pass
     assert scheduler.result("e")["outcome"] == "succeed"
+
+
+APART = """
+import logging, os, random, threading
+
+random.seed(1)  # as if a library wanted the same numbers in each run
+
+def number(channel, launch):
+    return random.random()
+
+def forks_below_a_thread(channel, launch):
+    # The thread holds locks of `threading` and `logging` at the moment of the fork: only the hooks free the child's.
+    held, go_on = threading.Event(), threading.Event()
+    handler = logging.StreamHandler()
+
+    def holds() -> None:
+        with handler.lock:
+            held.set()
+            go_on.wait()
+
+    thread = threading.Thread(target=holds)
+    thread.start()
+    held.wait()
+    pid = os.fork()
+    if pid == 0:
+        free = handler.lock.acquire(timeout=10)
+        alone = threading.active_count() == 1
+        os._exit(0 if free and alone and threading.current_thread() is threading.main_thread() else 1)
+    go_on.set()
+    thread.join()
+    return os.waitpid(pid, 0)[1]
+"""
+
+
+def test_each_try_has_random_numbers_of_its_own(rig: Rig) -> None:
+    scheduler = rig.scheduler()
+    scheduler.version(APART)
+    numbers = [scheduler.run(token, call="number")["frame"]["value"] for token in ("a", "b", "c")]
+    assert len(set(numbers)) == 3
+
+
+def test_a_task_that_forks_below_a_thread_has_a_working_child(rig: Rig) -> None:
+    scheduler = rig.scheduler()
+    scheduler.version(APART)
+    assert scheduler.run("a", call="forks_below_a_thread")["frame"]["value"] == 0

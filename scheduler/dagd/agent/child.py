@@ -101,10 +101,15 @@ def run_and_leave(loaded: LoadedDag, channel_fd: int, mark: Mark, umask: int) ->
             os._exit(70)
         mark.write(str(launch["token"]))
         os.umask(umask if launch.get("umask") is None else int(launch["umask"]))
-        body = run_try(loaded, launch["payload"], Channel(peer))
-        flush_output()
-        peer.sendall(encode_frame(result_frame(body)))
+        run_and_answer(loaded, launch, peer)
         os._exit(0)
+
+
+def run_and_answer(loaded: LoadedDag, launch: Frame, peer: socket.socket) -> None:
+    """The body of a launch, and its one result."""
+    body = run_try(loaded, launch["payload"], Channel(peer))
+    flush_output()
+    peer.sendall(encode_frame(result_frame(body)))
 
 
 def result_frame(body: dict[str, Any]) -> Frame:

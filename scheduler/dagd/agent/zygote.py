@@ -1,4 +1,4 @@
-"""A zygote process: `python -m dagd.agent.zygote`. It forks what the agent asks for, reaps it, and kills strays.
+"""A zygote process. It forks what the agent asks for, reaps it, and kills strays.
 
 The root zygote has dagd's own modules imported and forks DAG zygotes; a DAG zygote has one DAG file imported besides
 and forks tries and warm workers. Both are single-threaded and speak with the agent over a control socket:
@@ -18,7 +18,6 @@ import resource
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from typing import Any, NoReturn
 
 from dagd.agent import child, kill, worker
 from dagd.agent.linux import Mark, become_subreaper, name_process
+from dagd.agent.rehearsal import rehearse
 from dagd.agent.stream import receive_packet, send_packet
 from dagd.observe.private import keep_private
 from dagd.observe.user import become
@@ -50,8 +50,8 @@ class Limits:
 class Zygote:
     """One zygote: its control socket, its living children, and the DAG file that it has loaded, if any."""
 
-    def __init__(self, control: socket.socket, limits: Limits) -> None:
-        self._control, self._limits = control, limits
+    def __init__(self, control: socket.socket, limits: Limits, fork: Callable[[], int]) -> None:
+        self._control, self._limits, self._os_fork = control, limits, fork
         self._loaded: LoadedDag | None = None
         self._children: dict[int, Any] = {}
         self._has_reaped = False
@@ -148,7 +148,7 @@ class Zygote:
 
     def _fork(self, name: Any, become: Callable[[], NoReturn]) -> None:
         try:
-            pid = os.fork()
+            pid = self._os_fork()
         except OSError as error:
             self._tell({"t": "ended", "token": name, "status": None, "alone": True, "error": f"no process: {error}"})
             return
@@ -191,7 +191,7 @@ class Zygote:
         os.close(nothing)
         name_process("dagd-dag")
         with socket.socket(fileno=control) as peer:
-            zygote = Zygote(peer, self._limits)
+            zygote = Zygote(peer, self._limits, self._os_fork)
             if zygote.load(version_fd):
                 zygote.serve()
             receive_until_end(peer)
@@ -244,22 +244,19 @@ def _count_threads() -> int:
         return 1
 
 
-def main(words: Sequence[str]) -> NoReturn:
-    """The root zygote. `words`: control descriptor, umask, limits of a try, the agent's incarnation (by which
-    a later agent finds it: `procfs.marked`), and as whom to run."""
+def main(words: Sequence[str], fork: Callable[[], int]) -> NoReturn:
+    """The root zygote, which forks by `fork`. `words`: control descriptor, umask, limits of a try, the agent's
+    incarnation (by which a later agent finds it: `procfs.marked`), and as whom to run."""
     become(words[4])
     keep_private()
     control, umask = map(int, words[:2])
     mark = Mark()
     name_process("dagd-root")
     child.prepare()
+    rehearse(mark)
     gc.disable()
     gc.collect()
     gc.freeze()
     with socket.socket(fileno=control) as peer:
         os.set_inheritable(control, False)
-        Zygote(peer, Limits(umask, child.read_limits(words[2]), mark)).serve()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+        Zygote(peer, Limits(umask, child.read_limits(words[2]), mark), fork).serve()

@@ -137,7 +137,7 @@ class Zygotes:
                 str(other.fileno()), str(self._config.umask), self._config.try_limits, self._incarnation,
                 self._config.run_as,
             ]  # fmt: skip
-            pid = spawn_python("dagd.agent.zygote", words, [other.fileno()], env)
+            pid = spawn_python("dagd.agent.root", words, [other.fileno()], env)
         begun = time.monotonic()
         self._root_pid = pid
         self._children.expect(pid, lambda _status: None)
