@@ -26,7 +26,7 @@ import ctypes, json, os, resource, socket, struct, sys
 from pathlib import Path
 
 HOME, MARKER, KEY = {home!r}, {marker!r}, {key!r}
-OWN = ("engine.part", "dagd\\0up", "agent.main", "agent.keeper", "agent.logwriter", "agent.zygote", "parsing.zygote")
+OWN = ("engine.part", "dagd\\0up", "agent.main", "agent.keeper", "agent.logwriter", "agent.root", "parsing.zygote")
 libc = ctypes.CDLL(None, use_errno=True)
 
 def processes():
@@ -48,7 +48,7 @@ def others():
         ours |= {{pid for pid, parent, _, _ in seen if parent in ours}}
     for pid, _, name, words in seen:
         if pid in ours and pid not in (os.getpid(), os.getppid()) and any(word in words for word in OWN):
-            if name.startswith("dagd-") or "agent.zygote" not in words:
+            if name.startswith("dagd-") or "agent.root" not in words:
                 yield pid, name, words
 
 def attempt(act):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -58,13 +59,15 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sched
     rig.end()
 
 
-def launch(scheduler: Scheduler, token: str, task_id: str, grade: str) -> None:
+def launch(
+    scheduler: Scheduler, token: str, task_id: str, grade: str, dag_id: str = "d", version: int = 1, key: str = "k"
+) -> None:
     payload: dict[str, Any] = {
-        "dag_id": "d", "task_id": task_id, "map_index": -1, "try_no": 1, "max_tries": 1, "leg": 1, "state": None,
+        "dag_id": dag_id, "task_id": task_id, "map_index": -1, "try_no": 1, "max_tries": 1, "leg": 1, "state": None,
         "run": RUN, "xcom": {}, "items": None, "map_sizes": [], "xcom_folder": None, "inline_limit": 65536,
         "xcom_limit": 16 << 20, "started_first_at": None, "callback": None,
     }  # fmt: skip
-    scheduler.launch(token, call="", grade=grade, payload=payload)
+    scheduler.launch(token, call="", grade=grade, payload=payload, version=version, worker_key=key)
 
 
 @pytest.mark.parametrize("grade", ["fork", "warm", "spawn"])
@@ -114,3 +117,51 @@ def test_the_zygotes_stay_lean_and_single_threaded(scheduler: Scheduler) -> None
         assert len(os.listdir(f"/proc/{pid}/task")) == 1
         maps = Path(f"/proc/{pid}/maps").read_text()
         assert not [word for word in ("sqlalchemy", "psycopg", "sqlite3") if word in maps]
+
+
+FACTORY = """
+import os
+from dagd import DAG, task
+
+for name in ("north", "south"):
+    with DAG(name):
+        @task
+        def parents(name=name):
+            return [name, os.getppid(), os.getpid()]
+
+        parents()
+"""
+
+
+def parents(scheduler: Scheduler, grade: str, dag_id: str, version: int) -> list[Any]:
+    token = f"{dag_id}.{version}.{len(scheduler.seen)}"
+    launch(scheduler, token, "parents", grade, dag_id, version)
+    frame = scheduler.result(token)["frame"]
+    return list(json.loads(frame["xcom"][0]["text"]))
+
+
+@pytest.mark.parametrize("grade", ["fork", "warm"])
+def test_the_dags_that_one_parse_found_in_a_file_share_processes(scheduler: Scheduler, grade: str) -> None:
+    shared = {"file": "f.py", "folder": "/dags", "sources": {"f.py": FACTORY}}
+    for number, name, made_at in ((11, "north", 5), (12, "south", 5), (13, "south", 6)):
+        scheduler.say("version", id=number, dag_id=name, made_at=made_at, **shared)
+    north, south, later = (
+        parents(scheduler, grade, *one) for one in (("north", 11), ("south", 12), ("south", 13))
+    )  # fmt: skip
+    assert (north[0], south[0], later[0]) == ("north", "south", "south")
+    assert north[1] == south[1], "one zygote"
+    assert (north[2] == south[2]) == (grade == "warm"), "one worker"
+    assert later[1] != south[1], "a later parse may have met another world"
+
+
+@pytest.mark.parametrize("grade", ["fork", "warm"])
+def test_a_dag_that_is_no_longer_in_its_file_fails_its_own_tries(scheduler: Scheduler, grade: str) -> None:
+    shared = {"file": "f.py", "folder": "/dags", "sources": {"f.py": FACTORY}, "made_at": 5}
+    for number, name in ((11, "north"), (12, "west")):
+        scheduler.say("version", id=number, dag_id=name, **shared)
+    assert parents(scheduler, grade, "north", 11)[0] == "north"
+    launch(scheduler, "gone", "parents", grade, "west", 12)
+    result = scheduler.result("gone")
+    assert (result["outcome"], result["error"]["type"]) == ("fail", "NoDagFound")
+    assert "'west'" in result["error"]["message"]
+    assert parents(scheduler, grade, "north", 11)[0] == "north"

@@ -1,4 +1,9 @@
-"""The DAG versions that schedulers have announced: what zygotes and spawned tries load."""
+"""The DAG versions that schedulers have announced: what zygotes and spawned tries load.
+
+A zygote imports a file, and a file may define hundreds of DAGs: versions that one parse gave to the DAGs of a file have
+one `key`, and share zygotes and warm workers. A later parse may have met another world (a file of settings beside the
+DAGs, say), so its versions do not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from dagd.model.frames import Frame
 
 @dataclass(slots=True, eq=False)
 class Version:
-    """One announced version. `key` tells two apart that bear one id (a database made anew in the same home)."""
+    """One announced version. `key` names what a process has to load for it."""
 
     id: str | int
     key: str
@@ -34,7 +39,8 @@ class Versions:
     def learn(self, link: object, frame: Frame) -> None:
         """Takes in one `version` frame."""
         encoded = json.dumps(frame).encode("utf-8", "surrogatepass")
-        key = f"{frame['id']}.{hashlib.blake2b(encoded, digest_size=8).hexdigest()}"
+        shared = {name: value for name, value in frame.items() if name not in {"id", "dag_id"}}
+        key = hashlib.blake2b(json.dumps(shared).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         version = self._by_id.get(frame["id"])
         if version is None or version.key != key:
             version = self._by_id[frame["id"]] = Version(frame["id"], key, encoded)

@@ -73,7 +73,7 @@ class Launcher:
             "token": launch.token,
             "grade": grade,
             "version": run.graph.version,
-            "worker_key": spec.worker_key or f"{dag.name}.{spec.task_id}",
+            "worker_key": (spec.worker_key or "").removeprefix(dag.name),  # the version says the rest
             "grace_us": spec.cancel_grace_us,
             "log": log_path(dag.id, run_id, task_no, index, launch.try_no),
             "shared": run_id,
@@ -100,6 +100,7 @@ class Launcher:
                 "file": str(folder / run.graph.spec.file),
                 "folder": str(folder),
                 "sources": {path: bodies[digest] for path, digest in hashes.items()},
+                "made_at": row.created_at,
             }
         )
 

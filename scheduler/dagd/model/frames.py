@@ -5,7 +5,8 @@ Instants are microseconds UTC, durations microseconds.
 
 Scheduler -> agent
   hello    {protocol, incarnation, release}
-  version  {id, dag_id, file, folder, sources {absolute path: text}}   before the first launch that names it
+  version  {id, dag_id, file, folder, sources {path: text}, made_at}    before the first launch that names it; those
+           that differ in id and dag_id alone share processes
   launch   {tries: [Launch...], shared}    idempotent by token: a token that was ever journaled is never started again;
                                            `shared`: parts of payloads that several tries have in common
   cancel   {tokens, grace_us, reason}      SIGTERM, then SIGKILL of the tree after the grace

@@ -59,6 +59,7 @@ def _run(
     AMBIENT.channel = asker
     context: Context | None = None
     try:
+        loaded = loaded.of(launch["dag_id"])
         if launch.get("callback"):
             return run_callback(loaded, launch, asker)
         if not loaded.dag.has_task(launch["task_id"]):

@@ -6,6 +6,7 @@ import ast
 import os
 import sys
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 from dagd.authoring.ambient import AMBIENT
 from dagd.authoring.asset_decorator import finish_assets
 from dagd.authoring.dag import DAG
-from dagd.model.errors import BrokenFile, DuplicateDag, NoDagFound, SourceRef
+from dagd.model.errors import BrokenFile, DagdError, DuplicateDag, NoDagFound, SourceRef
 from dagd.runtime.pinned import drop_modules, install, search_folders
 
 
 @dataclass(slots=True)
 class LoadedDag:
-    """One DAG of one version, in this process. `fork_unsafe` says why no try should be forked from here, or is None."""
+    """One DAG of one version, in this process, and the other DAGs of its file. `fork_unsafe` says why no try should be
+    forked from here, or is None."""
 
     dag: DAG
     version: int | None
@@ -28,6 +30,15 @@ class LoadedDag:
     sources: dict[str, str]
     fork_unsafe: str | None = None
     environments: dict[str, Any] = field(default_factory=dict)
+    siblings: dict[str, LoadedDag] = field(default_factory=dict)
+
+    def of(self, dag_id: str) -> LoadedDag:
+        """The DAG of that id in the same file. Raises NoDagFound."""
+        if dag_id == self.dag.dag_id:
+            return self
+        if dag_id not in self.siblings:
+            raise _no_dag(self.file, dag_id)
+        return self.siblings[dag_id]
 
 
 def module_name(file: str, folder: str) -> str:
@@ -74,7 +85,8 @@ def collect_dags(module: ModuleType) -> list[DAG]:
 
 
 def load_version(version: dict[str, Any]) -> LoadedDag:
-    """Load one DAG of a version frame {id, dag_id, file, folder, sources}. Whatever its file raises comes through."""
+    """Load the DAG of a version frame {id, dag_id, file, folder, sources}, with the others of its file. Whatever the
+    file raises comes through."""
     folder = os.path.abspath(version["folder"])
     file = os.path.join(folder, version["file"])
     sources = {os.path.join(folder, path): text for path, text in (version.get("sources") or {}).items()}
@@ -86,13 +98,20 @@ def load_version(version: dict[str, Any]) -> LoadedDag:
     folders = search_folders(folder, file)
     drop_modules(folders)
     install(folders, sources)
-    module = execute_file(file, folder, source)
-    for dag in collect_dags(module):
-        if dag.dag_id == version["dag_id"]:
-            dag.resolve()
-            return LoadedDag(dag, version.get("id"), file, folder, sources, threads_left())
-    where = SourceRef(AMBIENT.show_path(file))
-    raise NoDagFound(f"the file defines no DAG {version['dag_id']!r}", where=where)
+    dags = {dag.dag_id: dag for dag in collect_dags(execute_file(file, folder, source))}
+    if version["dag_id"] not in dags:
+        raise _no_dag(file, version["dag_id"])
+    dags[version["dag_id"]].resolve()
+    unsafe = threads_left()
+    loaded: dict[str, LoadedDag] = {}
+    for dag_id, dag in dags.items():
+        with suppress(DagdError):  # a DAG with a mistake in it has no version: nobody will ask for it
+            loaded[dag_id] = LoadedDag(dag.resolve(), version.get("id"), file, folder, sources, unsafe, siblings=loaded)
+    return loaded[version["dag_id"]]
+
+
+def _no_dag(file: str, dag_id: str) -> NoDagFound:
+    return NoDagFound(f"the file defines no DAG {dag_id!r}", where=SourceRef(AMBIENT.show_path(file)))
 
 
 def threads_left() -> str | None:
