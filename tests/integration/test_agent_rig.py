@@ -80,7 +80,8 @@ class Scheduler:
         self.socket.sendall(encode_frame({"t": kind, **fields}))
 
     def version(self, source: str, number: int = 1) -> None:
-        self.say("version", id=number, dag_id="d", file=FILE, folder="/dags", sources={FILE: source})
+        told = {"content": f"{number}.{source}", "file": FILE, "folder": "/dags", "sources": {FILE: source}}
+        self.say("version", id=number, dag_id="d", **told)
 
     def launch(self, *tokens: str, call: str, grade: str = "fork", version: int = 1, **more: Any) -> None:
         self.say(

@@ -54,7 +54,7 @@ def scheduler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sched
     found.rig = rig  # type: ignore[attr-defined]
     folder = tmp_path / "dags"
     folder.mkdir()
-    found.say("version", id=1, dag_id="d", file="d.py", folder=str(folder), sources={"d.py": SOURCE})
+    found.say("version", id=1, dag_id="d", content="d", file="d.py", folder=str(folder), sources={"d.py": SOURCE})
     yield found
     rig.end()
 
@@ -143,8 +143,9 @@ def parents(scheduler: Scheduler, grade: str, dag_id: str, version: int) -> list
 @pytest.mark.parametrize("grade", ["fork", "warm"])
 def test_the_dags_that_one_parse_found_in_a_file_share_processes(scheduler: Scheduler, grade: str) -> None:
     shared = {"file": "f.py", "folder": "/dags", "sources": {"f.py": FACTORY}}
-    for number, name, made_at in ((11, "north", 5), (12, "south", 5), (13, "south", 6)):
-        scheduler.say("version", id=number, dag_id=name, made_at=made_at, **shared)
+    scheduler.say("version", id=11, dag_id="north", content="5", **shared)
+    scheduler.say("version", id=12, dag_id="south", content="5")
+    scheduler.say("version", id=13, dag_id="south", content="6", **shared)
     north, south, later = (
         parents(scheduler, grade, *one) for one in (("north", 11), ("south", 12), ("south", 13))
     )  # fmt: skip
@@ -156,7 +157,7 @@ def test_the_dags_that_one_parse_found_in_a_file_share_processes(scheduler: Sche
 
 @pytest.mark.parametrize("grade", ["fork", "warm"])
 def test_a_dag_that_is_no_longer_in_its_file_fails_its_own_tries(scheduler: Scheduler, grade: str) -> None:
-    shared = {"file": "f.py", "folder": "/dags", "sources": {"f.py": FACTORY}, "made_at": 5}
+    shared = {"file": "f.py", "folder": "/dags", "sources": {"f.py": FACTORY}, "content": "5"}
     for number, name in ((11, "north"), (12, "west")):
         scheduler.say("version", id=number, dag_id=name, **shared)
     assert parents(scheduler, grade, "north", 11)[0] == "north"

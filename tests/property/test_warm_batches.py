@@ -106,7 +106,7 @@ class World:
         self.grade = WarmGrade(self.tries, self.loop, cast(Any, None), cast(Any, self), 8)
         self.tries.choose, self.tries.is_quick = lambda _attempt: self.grade, self.grade.is_quick
         self.bodies: list[Body] = []
-        self.version = Version(1, "v", b"")
+        self.version = Version(1, "d", "v", {})
         self.launched = 0
         self.cancelled: set[str] = set()
 

@@ -49,6 +49,10 @@ def test_a_version_has_its_spec_tasks_and_sources(connection: Connection) -> Non
     assert row is not None
     assert (row.dag_id, row.number) == (number, 1)
     assert facts.version(connection, 99) is None
+    loadable = facts.loadables(connection, [version, 99])
+    assert {key: (one.sources, one.created_at) for key, one in loadable.items()} == {
+        version: (row.sources, row.created_at)
+    }
     assert facts.task_numbers(connection, number) == {"b": 1, "a": 2}
     digest = content_hash("# source")
     assert facts.source_bodies(connection, [digest, "none"]) == {digest: "# source"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from typing import Any
@@ -15,7 +16,7 @@ from dagd.model.settings import Settings
 from dagd.model.states import RunKind
 from dagd.observe.logs import ids
 from dagd.store import facts
-from dagd.store.database import Database, LazyRead
+from dagd.store.database import Database, LazyRead, Row
 
 LOG = logging.getLogger("dagd.launcher")
 
@@ -40,13 +41,14 @@ class Launcher:
         tries, failed = [], []
         common: dict[int, dict[str, Any]] = {}
         with self._database.lazy_read() as read:
+            rows = self._unknown_versions(read, state, executor, launches)
             for launch in launches:
                 run = state.runs.get(launch.key[0])
                 if run is None or not run.tasks:
                     continue
                 dag = state.dags[run.dag]
                 try:
-                    self.tell_version(read, dag, run, executor)
+                    self.tell_version(read, dag, run, executor, rows)
                     if run.id not in common:
                         common[run.id] = self._common(read, dag, run)
                     tries.append(self._frame(read, dag, run, launch))
@@ -83,26 +85,35 @@ class Launcher:
             found["timeout_us"] = timeout
         return found
 
-    def tell_version(self, read: LazyRead, dag: DagState, run: RunView, executor: Executor) -> None:
-        """Send a version's sources before its first launch on this connection."""
+    def _unknown_versions(
+        self, read: LazyRead, state: State, executor: Executor, launches: list[Launch]
+    ) -> dict[int, Row[Any]]:
+        """The rows of all versions that this connection has yet to be told of, in one go."""
+        runs = (state.runs.get(launch.key[0]) for launch in launches)
+        unknown = {run.graph.version for run in runs if run is not None and not executor.knows(run.graph.version)}
+        return facts.loadables(read.connection, sorted(unknown)) if unknown else {}
+
+    def tell_version(
+        self, read: LazyRead, dag: DagState, run: RunView, executor: Executor, rows: dict[int, Row[Any]] | None = None
+    ) -> None:
+        """Tell of a version before its first launch on this connection; of what it loads only when that is new, too.
+
+        What one parse gave to the DAGs of one file is one content: processes that have loaded it serve them all.
+        """
         version_id = run.graph.version
         if executor.knows(version_id):
             return
-        row = facts.version(read.connection, version_id)
-        assert row is not None
-        hashes: dict[str, str] = json.loads(row.sources)
-        bodies = facts.source_bodies(read.connection, hashes.values())
+        row = (rows or facts.loadables(read.connection, [version_id]))[version_id]
         folder = self._settings.dags_folder
-        executor.know_version(
-            {
-                "id": version_id,
-                "dag_id": dag.name,
-                "file": str(folder / run.graph.spec.file),
-                "folder": str(folder),
-                "sources": {path: bodies[digest] for path, digest in hashes.items()},
-                "made_at": row.created_at,
-            }
-        )
+        file = str(folder / run.graph.spec.file)
+        content = hashlib.blake2b(f"{file}\0{row.created_at}\0{row.sources}".encode(), digest_size=16).hexdigest()
+        frame: dict[str, Any] = {"id": version_id, "dag_id": dag.name, "content": content}
+        if not executor.has_content(content):
+            hashes: dict[str, str] = json.loads(row.sources)
+            bodies = facts.source_bodies(read.connection, hashes.values())
+            sources = {path: bodies[digest] for path, digest in hashes.items()}
+            frame |= {"file": file, "folder": str(folder), "sources": sources}
+        executor.know_version(frame)
 
     def _common(self, read: LazyRead, dag: DagState, run: RunView) -> dict[str, Any]:
         """The part of a payload that all tries of a run share."""

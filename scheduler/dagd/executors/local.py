@@ -30,6 +30,7 @@ class LocalExecutor:
         self._outgoing = bytearray()
         self._slots = 0
         self._versions: set[int] = set()
+        self._contents: set[str] = set()
         self.waits: set[str] = set()
         self.agent: str | None = None
         self.connections = 0
@@ -65,6 +66,7 @@ class LocalExecutor:
         self._socket, self._buffer = peer, FrameBuffer()
         self._outgoing.clear()
         self._versions.clear()
+        self._contents.clear()
         self.waits.clear()
         self.connections += 1
         self._put({"t": "hello", "protocol": PROTOCOL, "incarnation": self._incarnation, "release": self._release})
@@ -110,9 +112,14 @@ class LocalExecutor:
         """Whether this connection was told of the version."""
         return version_id in self._versions
 
+    def has_content(self, content: str) -> bool:
+        """Whether this connection was told what such a version loads."""
+        return content in self._contents
+
     def know_version(self, version: Frame) -> None:
-        """Send a version's sources, once a connection."""
+        """Send a version, once a connection, and what it loads with the first that loads it."""
         self._versions.add(version["id"])
+        self._contents.add(version["content"])
         self._put({"t": "version", **version})
 
     def submit(self, tries: list[Frame], shared: list[Frame] | None = None) -> None:

@@ -26,6 +26,9 @@ class Executor(Protocol):
     def knows(self, version_id: int) -> bool:
         """Whether the version was told on this connection."""
 
+    def has_content(self, content: str) -> bool:
+        """Whether what such a version loads was told on this connection."""
+
     def submit(self, tries: list[Frame], shared: list[Frame] | None = None) -> None:
         """Start tries; idempotent by token. A try's `shared` is the place in `shared` of the rest of its payload."""
 

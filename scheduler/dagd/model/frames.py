@@ -5,8 +5,9 @@ Instants are microseconds UTC, durations microseconds.
 
 Scheduler -> agent
   hello    {protocol, incarnation, release}
-  version  {id, dag_id, file, folder, sources {path: text}, made_at}    before the first launch that names it; those
-           that differ in id and dag_id alone share processes
+  version  {id, dag_id, content, file, folder, sources {path: text}}   before the first launch that names it; `content`
+                                           names the last three, which are told once: versions that have it in common
+                                           share processes
   launch   {tries: [Launch...], shared}    idempotent by token: a token that was ever journaled is never started again;
                                            `shared`: parts of payloads that several tries have in common
   cancel   {tokens, grace_us, reason}      SIGTERM, then SIGKILL of the tree after the grace
@@ -53,7 +54,7 @@ import json
 import struct
 from typing import Any
 
-PROTOCOL = 2
+PROTOCOL = 3
 MAX_FRAME = 256 * 1024 * 1024
 _HEAD = struct.Struct(">I")
 

@@ -50,6 +50,15 @@ def version(connection: Connection, version_id: int) -> Row[Any] | None:
     return connection.execute(select(dag_version).where(dag_version.c.id == version_id)).first()
 
 
+def loadables(connection: Connection, version_ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """What a process needs to load versions, by version: id, sources text, created_at."""
+    columns = (dag_version.c.id, dag_version.c.sources, dag_version.c.created_at)
+    found: dict[int, Row[Any]] = {}
+    for part in chunks(version_ids):
+        found |= {row.id: row for row in connection.execute(select(*columns).where(dag_version.c.id.in_(part)))}
+    return found
+
+
 def task_numbers(connection: Connection, dag_id: int) -> dict[str, int]:
     """task_id -> task_no of a DAG."""
     rows = connection.execute(select(task.c.task_id, task.c.task_no).where(task.c.dag_id == dag_id))

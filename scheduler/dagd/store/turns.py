@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from typing import Any
+
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, insert, or_, select, text, update
 
 from dagd.model.errors import Doubt, Fenced
@@ -29,6 +32,18 @@ FENCE = {
     .returning(scheduler.c.heartbeat)
     for name, clock in dialects.CLOCK.items()
 }
+
+_MOVED: dict[str, Any] = {
+    "next_due": bindparam("due"),
+    "scheduled_version": bindparam("version"),
+    "last_slot": bindparam("last"),
+}
+MOVE = dialects.Batch(update(dag).where(dag.c.id == bindparam("dag_id")).values(**_MOVED))
+MOVE_GUARDED = dialects.Batch(
+    update(dag)
+    .where(dag.c.id == bindparam("dag_id"), dag.c.paused.is_(False), dag.c.next_due == bindparam("expected"))
+    .values(**_MOVED)
+)
 
 
 def fence(connection: Connection, incarnation: int, lag_us: int = 0) -> int:
@@ -75,19 +90,22 @@ def write_plan(connection: Connection, plan: Plan, now: int) -> None:
 
 
 def _write_runs(connection: Connection, plan: Plan) -> None:
-    for due in plan.next_dues:
-        _move_due(connection, due)
+    for guarded, steps in groupby(plan.next_dues, key=lambda due: due.guarded):  # in their order
+        _move_dues(connection, MOVE_GUARDED if guarded else MOVE, list(steps))
     if plan.new_runs:
         transitions.insert_runs(connection, plan.new_runs)
 
 
-def _move_due(connection: Connection, due: NextDue) -> None:
-    """Advance a DAG's clock; an acknowledged pause is never overtaken."""
-    statement = update(dag).where(dag.c.id == due.dag)
-    if due.guarded:
-        statement = statement.where(dag.c.paused.is_(False), dag.c.next_due == due.expected)
-    values = {"next_due": due.next_due, "scheduled_version": due.version, "last_slot": due.last_slot}
-    _expect(connection.execute(statement.values(**values)).rowcount, 1, f"slot of DAG {due.dag}")
+def _move_dues(connection: Connection, statement: dialects.Batch, steps: list[NextDue]) -> None:
+    """Advance the clocks of DAGs; an acknowledged pause is never overtaken."""
+    params = [
+        {
+            "dag_id": due.dag, "expected": due.expected, "due": due.next_due, "version": due.version,
+            "last": due.last_slot,
+        }
+        for due in steps
+    ]  # fmt: skip
+    _expect(statement.run(connection, params), len(steps), f"slots of DAGs {[due.dag for due in steps[:10]]}")
 
 
 def _supersede(connection: Connection, row: Supersede) -> None:
