@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from sqlalchemy import Connection, text
 
 from dagd.model.plans import Expansion, Plan, RunMove, Settle, Supersede, XComRow
@@ -41,6 +42,34 @@ def test_dags_are_those_of_the_shards_that_have_a_version(connection: Connection
     assert shards["a"] != shards["b"]
     assert [row.name for row in facts.dags_of(connection, [shards["b"]])] == ["b"]
     assert facts.dags_of(connection, []) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "paused = true WHERE name = 'a'", "paused = false, unpaused_at = 5 WHERE name = 'b'",
+        "held = 'x' WHERE name = 'a'",
+        "missing_since = 5 WHERE name = 'a'", "missing_since = NULL, found_again_at = 9 WHERE name = 'b'",
+        "current_version = 77 WHERE name = 'a'", "current_version = NULL WHERE name = 'a'",
+    ],
+)  # fmt: skip
+def test_the_mark_of_dags_changes_with_what_others_write_of_them(connection: Connection, change: str) -> None:
+    for name in ("a", "b"):
+        make.store_dag(connection, make.spec(name))
+    connection.execute(text("UPDATE dag SET paused = true, missing_since = 3 WHERE name = 'b'"))
+    before = facts.dags_mark(connection, EVERY)
+    assert facts.dags_mark(connection, EVERY) == before
+    connection.execute(text(f"UPDATE dag SET {change}"))
+    assert facts.dags_mark(connection, EVERY) != before
+
+
+def test_a_new_dag_changes_the_mark_of_its_shards_alone(connection: Connection) -> None:
+    make.store_dag(connection, make.spec("a"))
+    marks = {shard: facts.dags_mark(connection, [shard]) for shard in EVERY}
+    number, _ = make.store_dag(connection, make.spec("b"))
+    shard = next(row.shard for row in facts.dags_of(connection, EVERY) if row.id == number)
+    changed = [one for one in EVERY if facts.dags_mark(connection, [one]) != marks[one]]
+    assert changed == [shard]
 
 
 def test_a_version_has_its_spec_tasks_and_sources(connection: Connection) -> None:

@@ -14,6 +14,9 @@ from dagd.engine.loader import Graphs
 from dagd.store import dialects, facts
 from dagd.store.database import Connection, Database
 
+# The rows of all DAGs are read when a mark of them has changed, and with each such sweep in any case.
+FULL_EVERY = 10
+
 
 class Sweeper:
     """Looks for what memory does not know yet. One scheduler alone is spared the look by an unchanged
@@ -23,6 +26,8 @@ class Sweeper:
         self._database, self._graphs = database, graphs
         self._seen_version: int | None = None
         self._connection: Connection | None = None
+        self._mark: tuple[Any, ...] | None = None
+        self._sweeps = 0
         self.is_released = False  # a DAG that was set aside is to be loaded again
 
     def has_news(self) -> bool:
@@ -39,7 +44,7 @@ class Sweeper:
 
     def start_afresh(self) -> None:
         """Memory was dropped: what it had been told and had not written is to be found again."""
-        self.is_released, self._seen_version = False, None
+        self.is_released, self._seen_version, self._mark = False, None, None
 
     def close(self) -> None:
         """Give the watching connection back."""
@@ -62,6 +67,10 @@ class Sweeper:
                 self._sweep_pools(connection, state, inputs)
 
     def _sweep_dags(self, connection: Connection, state: State, shards: set[int], inputs: Inputs) -> None:
+        mark = facts.dags_mark(connection, shards)
+        self._sweeps += 1
+        if mark == self._mark and self._sweeps % FULL_EVERY:
+            return
         for row in facts.dags_of(connection, shards):
             dag = state.dags.get(row.id)
             if dag is None:
@@ -72,6 +81,7 @@ class Sweeper:
             elif dag.row != loader.facts_of(row):
                 inputs.dag_changes.append((dag.id, loader.take_dag_row(connection, self._graphs, dag, row)))
         inputs.dag_changes += loader.load_dags(connection, self._graphs, state, shards)
+        self._mark = mark
 
     def sweep_deliveries(self, connection: Connection, state: State, shards: set[int], inputs: Inputs) -> None:
         """Open deliveries that memory does not have."""

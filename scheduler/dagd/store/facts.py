@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, func, or_, select, update
 
 from dagd.model.states import ACTIVE_BELOW, AttemptState, CommandState, DeadlineState, RunState
 from dagd.store.schema import (
@@ -43,6 +43,15 @@ def dags_of(connection: Connection, shards: Iterable[int]) -> list[Row[Any]]:
             select(dag).where(dag.c.shard.in_(list(shards)), dag.c.current_version.is_not(None)).order_by(dag.c.id)
         )
     )
+
+
+def dags_mark(connection: Connection, shards: Iterable[int]) -> tuple[Any, ...]:
+    """One row that differs when a row of `dags_of` does in what others write, at a fiftieth of the price of all."""
+    marked = [func.sum(case((one, dag.c.id))) for one in (dag.c.paused, dag.c.held.is_not(None))]
+    latest = [func.max(one) for one in (dag.c.unpaused_at, dag.c.missing_since, dag.c.found_again_at)]
+    counts = func.count(), func.count(dag.c.missing_since), func.sum(dag.c.current_version)
+    statement = select(*counts, *marked, *latest).where(dag.c.shard.in_(list(shards)))
+    return tuple(connection.execute(statement).one())
 
 
 def version(connection: Connection, version_id: int) -> Row[Any] | None:
