@@ -26,8 +26,8 @@ FILE = "/dags/file.py"
 RUNTIME = """
 import sys, traceback, types
 
-def load_version(version):
-    space = {"__file__": version["file"]}
+def load_version(version, asker=None):
+    space = {"__file__": version["file"], "ask": lambda key: asker.request("variable", {"key": key})}
     exec(compile(version["sources"][version["file"]], version["file"], "exec"), space)
     return space
 
@@ -43,6 +43,11 @@ def run_try(loaded, launch, channel):
         return {"outcome": "fail", "error": describe_error(error)}
     return value if isinstance(value, dict) and "outcome" in value else {"outcome": "succeed", "value": value}
 
+def value_of(reply):
+    if not reply["ok"]:
+        raise LookupError(reply["error"])
+    return reply["value"]
+
 class Channel:
     def __init__(self, peer):
         self._peer, self._number = peer, 0
@@ -53,11 +58,10 @@ class Channel:
         buffer, frames = FrameBuffer(), []
         while not frames:
             frames = buffer.feed(self._peer.recv(65536))
-        if not frames[0]["ok"]:
-            raise LookupError(frames[0]["error"])
-        return frames[0]["value"]
+        return value_of(frames[0])
 
-for name, members in (("entry", (load_version, run_try)), ("channel", (Channel,)), ("failures", (describe_error,))):
+FAKES = {"entry": (load_version, run_try), "channel": (Channel, value_of), "failures": (describe_error,)}
+for name, members in FAKES.items():
     module = sys.modules["dagd.runtime." + name] = types.ModuleType("dagd.runtime." + name)
     for member in members:
         setattr(module, member.__name__, member)

@@ -115,7 +115,7 @@ def test_variables_can_be_read_while_a_file_is_parsed_and_connections_cannot(tmp
     parsed = parse_one(tmp_path, text, variables={"name": "from_variable"}.get)
     assert (parsed.dags[0].dag_id, parsed.dags[0].description) == ("from_variable", "x")
     parsed = parse_one(tmp_path, "from dagd import Connection\nConnection.get('c')\n")
-    assert (parsed.error.line, "inside a task" in parsed.error.message) == (2, True)
+    assert (parsed.error.line, "inside a task" in str(parsed.error.remedy)) == (2, True)
 
 
 def test_a_dag_file_sees_no_settings_of_ours(tmp_path, monkeypatch):

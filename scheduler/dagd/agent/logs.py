@@ -11,6 +11,7 @@ import json
 import os
 import struct
 import termios
+from collections.abc import Sequence
 
 from dagd.agent.children import Children
 from dagd.agent.config import AgentConfig
@@ -116,9 +117,9 @@ class LogPipe:
         """Whether the log writer has been asked to empty it."""
         return self._done is not None
 
-    def begin(self, token: Token, log: str) -> None:
-        """What comes out belongs to this try, until `end`."""
-        self.token, self.log = token, safe_path(log)
+    def begin(self, token: Token, log: str, secrets: Sequence[str] = ()) -> None:
+        """What comes out belongs to this try, until `end`; `secrets` are hidden in it from the first byte on."""
+        self.token, self.log, self.secrets = token, safe_path(log), list(secrets)
 
     def follow(self) -> None:
         """Its output goes to the file while it runs, not only at its end."""

@@ -64,6 +64,7 @@ class Agent:
         self._tries.choose, self._tries.is_quick = self._choose, self._warm.is_quick
         loop.spare_s = self._warm.spare_s
         self._zygotes.unsafe = lambda what: what.respawn(self._spawn)
+        self._zygotes.ask_for = self._tries.ask_for
         me = Identity(socket.gethostname(), incarnation, config.slots, config.home)
         self._triggers = Triggers(loop, self._children, config.home)
         self._links = Links(loop, self._tries, Versions(), self._journal, me, self._triggers, self.drain)

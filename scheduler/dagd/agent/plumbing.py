@@ -71,7 +71,7 @@ class OneTry:
             lambda problem: tries.refuse(attempt, problem),
         ) as pipes:  # fmt: skip
             attempt.channel, attempt.output = pipes.channel, pipes.output
-            pipes.output.begin(attempt.token, attempt.launch["log"])
+            pipes.output.begin(attempt.token, attempt.launch["log"], attempt.secrets)
             for frame in first:
                 pipes.channel.send(frame)
             pipes.channel.send(single_frame(attempt))
@@ -106,7 +106,7 @@ class OneTry:
         os.write(write_end, str(error.get("traceback") or error["message"]).encode("utf-8", "replace")[-60_000:])
         os.close(write_end)
         attempt.output = LogPipe(self._loop, self._writers, read_end)
-        attempt.output.begin(attempt.token, attempt.launch["log"])
+        attempt.output.begin(attempt.token, attempt.launch["log"], attempt.secrets)
         output = attempt.output
         self._tries.fail(attempt, reason, error)
         output.close_when_done()

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from dagd.agent import child
+from dagd.agent.zygote import describe
 from dagd.model.frames import Frame, FrameBuffer, encode_frame
 from dagd.model.states import Reason
 from dagd.observe.user import become
 from dagd.runtime.channel import Channel
 from dagd.runtime.entry import load_version, run_try
-from dagd.runtime.failures import describe_error
+from dagd.runtime.importing import ImportAsker
 
 
 def main(words: Sequence[str]) -> NoReturn:
@@ -31,14 +32,16 @@ def main(words: Sequence[str]) -> NoReturn:
         peer.setblocking(True)
         version, launch = _read_two(peer)
         os.umask(umask if launch.get("umask") is None else int(launch["umask"]))
+        channel = Channel(peer)
+        asker = ImportAsker(lambda key: channel.request("variable", {"key": key}))
         try:
-            loaded = load_version(version)
+            loaded = load_version(version, asker)
         except BaseException as error:
-            problem = describe_error(error)
+            problem = describe(error, asker.secrets)
             sys.stderr.write(str(problem["traceback"]))
             body = {"outcome": "fail", "reason": Reason.EXCEPTION, "error": problem}
         else:
-            body = run_try(loaded, launch["payload"], Channel(peer))
+            body = run_try(loaded, launch["payload"], channel)
         child.flush_output()
         peer.sendall(encode_frame(child.result_frame(body)))
         os._exit(0)

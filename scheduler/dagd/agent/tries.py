@@ -68,6 +68,8 @@ class Try:
     ended_at: int | None = None
     shared: Frame | None = None
     requests: dict[Any, Frame] = field(default_factory=dict)
+    # Who wants the answer to a request that is not the task's own.
+    askers: dict[Any, Callable[[Frame], None]] = field(default_factory=dict)
     kill_grace_s: float = 0.0
     deadline: Timer | None = None
     grace: Timer | None = None
@@ -76,6 +78,11 @@ class Try:
     def grace_s(self) -> float:
         """Between SIGTERM and SIGKILL, for a timeout."""
         return float(self.launch.get("grace_us") or 0) / 1e6
+
+    @property
+    def secrets(self) -> list[str]:
+        """What its process knows from the import of its file."""
+        return self.version.content.secrets if self.version is not None else []
 
 
 class Tries:
@@ -87,7 +94,7 @@ class Tries:
         self._queue: deque[Try] = deque()
         self._starting: list[Try] = []
         self._fresh: dict[Try, None] = {}
-        self._busy = 0
+        self._busy = self._last_question = 0
         self._oom_kills = oom_kills()
         self.is_stopping = False
         self.is_draining = False
@@ -222,14 +229,30 @@ class Tries:
     def request(self, attempt: Try, frame: Frame) -> None:
         """A question of the task: kept until it is answered, and asked again when another scheduler takes over."""
         attempt.has_asked = True
+        self._send_request(attempt, frame)
+
+    def _send_request(self, attempt: Try, frame: Frame) -> None:
         attempt.requests[frame.get("id")] = frame | {"token": attempt.token}
         if attempt.link is not None:
             attempt.link.send(attempt.requests[frame.get("id")])
 
+    def ask_for(self, attempt: Try, key: str, done: Callable[[Frame], None]) -> None:
+        """A variable for the import of its file, asked in its name. `done` gets the reply, unless it ends first."""
+        self._last_question -= 1
+        attempt.askers[self._last_question] = done
+        args = {"key": key}
+        self._send_request(attempt, {"t": "request", "id": self._last_question, "kind": "variable", "args": args})
+
     def reply(self, frame: Frame) -> None:
         """The answer to a question: secrets go to the log writer first, then the task gets it."""
         attempt = self.live.get(frame["token"])
-        if attempt is None or attempt.requests.pop(frame["id"], None) is None or attempt.channel is None:
+        if attempt is None or attempt.requests.pop(frame["id"], None) is None:
+            return
+        done = attempt.askers.pop(frame["id"], None)
+        if done is not None:
+            done(frame)
+            return
+        if attempt.channel is None:
             return
         secrets = frame.get("mask")
         if secrets and attempt.output is not None:

@@ -174,7 +174,7 @@ class WarmWorker:
         attempt.pid, attempt.start = self._pid, self._start
         attempt.channel, attempt.output = self._channel, self._output
         attempt.has_company = bool(self.rest)
-        self._output.begin(attempt.token, attempt.launch["log"])
+        self._output.begin(attempt.token, attempt.launch["log"], attempt.secrets)
         self._pool.tries.begun(attempt)
 
     # --- what it says
@@ -226,7 +226,7 @@ class WarmWorker:
         self._pool.finished(self, (ended_at - begun_at) / 1e6)
         if self._is_new:
             attempt.pid = self._pid
-            self._output.begin(attempt.token, attempt.launch["log"])
+            self._output.begin(attempt.token, attempt.launch["log"], attempt.secrets)
         if printed:
             self._put_rest_back()
         if self.rest:

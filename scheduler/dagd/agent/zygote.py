@@ -3,9 +3,10 @@
 The root zygote has dagd's own modules imported and forks DAG zygotes; a DAG zygote has one DAG file imported besides
 and forks tries and warm workers. Both are single-threaded and speak with the agent over a control socket:
 agent -> zygote  fork_dag {key} +control, version | fork_try {token} +channel, output | fork_worker {token} +channel,
-                 output | settle {id, dead}: `dead` names a child that is to be dead before the answer, or is null
+                 output | settle {id, dead}: `dead` names a child that is to be dead before the answer, or is null |
+                 answer +file: what was asked for {ok, value, error}
 zygote -> agent  born {pid} | loaded {threads} | failed {error} | started {token, pid} | ended {token, status, alone} |
-                 settled {id}
+                 settled {id} | ask {key}: a variable that the DAG file reads while it is imported
 The end of the control socket ends the zygote and all that it forked.
 """
 
@@ -27,11 +28,15 @@ from typing import Any, NoReturn
 from dagd.agent import child, kill, worker
 from dagd.agent.linux import Mark, become_subreaper, name_process
 from dagd.agent.rehearsal import rehearse
+from dagd.agent.said import LONGEST_KEY
 from dagd.agent.stream import receive_packet, send_packet
 from dagd.observe.private import keep_private
 from dagd.observe.user import become
+from dagd.runtime.channel import value_of
 from dagd.runtime.entry import LoadedDag, load_version
 from dagd.runtime.failures import describe_error
+from dagd.runtime.importing import ImportAsker
+from dagd.runtime.masking import Masker
 
 # How often a zygote looks for strays of tries whose own word it has: a thread may have forked after that word.
 LOOK_MS = 1000
@@ -75,15 +80,29 @@ class Zygote:
         """Imports the DAG file of a version; tells the agent what came of it. False when it raised."""
         with open(version_fd, "rb") as file:
             version = json.loads(file.read())
+        asker = ImportAsker(self._ask)
         try:
-            self._loaded = load_version(version)
+            self._loaded = load_version(version, asker)
         except BaseException as error:
-            self._tell({"t": "failed", "error": describe(error)})
+            self._tell({"t": "failed", "error": describe(error, asker.secrets)})
             return False
         gc.collect()
         gc.freeze()
         self._tell({"t": "loaded", "threads": _count_threads()})
         return True
+
+    def _ask(self, key: str) -> str | None:
+        """A variable, from a scheduler by way of the agent. Raises NotFound and Refused with the answer's words."""
+        if len(key) > LONGEST_KEY:
+            return None
+        self._tell({"t": "ask", "key": key})
+        try:
+            _message, fds = receive_packet(self._control)
+        except EOFError:
+            self._leave()
+        with open(fds[0], "rb") as file:
+            found: str | None = value_of(json.loads(file.read()))
+        return found
 
     def serve(self) -> NoReturn:
         """Until the control socket ends."""
@@ -211,10 +230,13 @@ class Zygote:
         worker.serve(self._loaded, fds[0], self._limits.mark, self._limits.umask)
 
 
-def describe(error: BaseException) -> dict[str, Any]:
-    """An exception of a DAG file: its type, message, place and traceback, cut to what one packet carries."""
-    found = describe_error(error)
-    return {**found, "message": found["message"][:2000], "traceback": found["traceback"][-14_000:]}
+def describe(error: BaseException, secrets: Sequence[str] = ()) -> dict[str, Any]:
+    """An exception of a DAG file: its type, message, place and traceback, cut to what one packet carries, without the
+    secrets that it read."""
+    found, masker = describe_error(error), Masker()
+    masker.add_all(secrets)
+    message, text = masker.mask(found["message"]), masker.mask(found["traceback"])
+    return {**found, "message": message[:2000], "traceback": text[-14_000:]}
 
 
 def receive_until_end(peer: socket.socket) -> None:

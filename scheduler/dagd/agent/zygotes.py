@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dagd.agent import kill, procfs
 from dagd.agent.children import Children
 from dagd.agent.config import AgentConfig
 from dagd.agent.journal import Token
-from dagd.agent.linux import MARK, placeholder
+from dagd.agent.linux import MARK, memory_file, placeholder
 from dagd.agent.loop import Callback, Loop
 from dagd.agent.report import say
 from dagd.agent.results import conclude_status, make_error
 from dagd.agent.spawning import spawn_python
 from dagd.agent.stream import Packets, packet_pair
-from dagd.agent.tries import Grade
+from dagd.agent.tries import Grade, Try
 from dagd.agent.versions import Version
 from dagd.model.frames import Frame
 from dagd.model.states import Reason
@@ -41,6 +43,10 @@ class Forked(Protocol):
     @property
     def token(self) -> Token:
         """Its name between agent and zygote."""
+
+    @property
+    def attempt(self) -> Try | None:
+        """The try that it is made for, None when that has been taken back."""
 
     @property
     def is_alone(self) -> bool:
@@ -66,7 +72,8 @@ class Forked(Protocol):
 
 
 class Zygotes:
-    """All zygotes. `unsafe` is called with what a version's zygote may not fork, because its import left threads."""
+    """All zygotes. `unsafe` is called with what a version's zygote may not fork, because its import left threads;
+    `ask_for` asks for a variable in the name of a try."""
 
     def __init__(self, loop: Loop, children: Children, config: AgentConfig, incarnation: str) -> None:
         self._loop, self._children, self._config, self._incarnation = loop, children, config, incarnation
@@ -77,6 +84,7 @@ class Zygotes:
         self._root_pid = 0
         self._is_closed = False
         self.unsafe: Callable[[Forked], None]
+        self.ask_for: Callable[[Try, str, Callable[[Frame], None]], None]
         self._start_root()
 
     def fork(self, version: Version, kind: str, what: Forked) -> None:
@@ -126,8 +134,10 @@ class Zygotes:
 
     def _evict(self) -> None:
         idle = [zygote for zygote in self._zygotes.values() if zygote.is_idle]
-        for zygote in idle[: max(0, len(idle) - MOST_IDLE)]:
-            zygote.let_go()
+        too_many = idle[: max(0, len(idle) - MOST_IDLE)]
+        for zygote in idle:
+            if zygote in too_many or zygote.version.content.is_replaced:
+                zygote.let_go()
 
     def _start_root(self) -> None:
         mine, other = packet_pair()
@@ -170,6 +180,15 @@ class Zygotes:
         self._loop.after(max(0.0, ROOT_PAUSE_S - (time.monotonic() - begun)), self._start_root)
 
 
+@dataclass(slots=True, eq=False)
+class Question:
+    """A variable that an import waits for; `key` is None when it waits for none."""
+
+    key: str | None = None
+    asker: Token | None = None
+    refused: set[Token | None] = field(default_factory=set)
+
+
 class DagZygote:
     """One DAG zygote: importing, then forking; gone when its control socket ends."""
 
@@ -186,6 +205,7 @@ class DagZygote:
         self._settling: dict[int, tuple[Forked, int | None]] = {}
         self._numbers = itertools.count(1)
         self._control: Packets
+        self._question = Question()
         self._is_asked = False
         self.ask()
 
@@ -207,6 +227,7 @@ class DagZygote:
             mine.close()
             return
         self._loads += 1
+        self._question = Question()
         self._control = Packets(self._loop, mine, self._take, self._lost)
         loads = self._loads
         self._loop.after(LOAD_S, lambda: self._give_up(loads))
@@ -215,6 +236,7 @@ class DagZygote:
         """Now, or when the import is done."""
         if not self._is_loaded:
             self._waiting.append((kind, what))
+            self._pass_question_on()
             return
         self._forked[what.token] = (what, 0)
         with what.open() as theirs:
@@ -224,6 +246,7 @@ class DagZygote:
         """Whether it was still waiting for the import."""
         before = len(self._waiting)
         self._waiting = [(kind, what) for kind, what in self._waiting if what.token != token]
+        self._pass_question_on()
         return len(self._waiting) < before
 
     def set_status(self, status: int | None) -> None:
@@ -253,6 +276,43 @@ class DagZygote:
             self._loaded(message["threads"])
         elif kind == "failed":
             self._refuse(Reason.EXCEPTION, message["error"])
+        elif kind == "ask":
+            self._question = Question(message["key"])
+            content = self.version.content
+            content.read_at = content.read_at or time.monotonic()
+            self._pass_question_on()
+
+    def _pass_question_on(self) -> None:
+        """The import wants a variable. It is asked for in the name of a try that waits for it: a scheduler answers no
+        other. When that one goes, or is not the scheduler's any more, the next one asks."""
+        question = self._question
+        if question.key is None or self._is_being_answered():
+            return
+        for _kind, what in self._waiting:
+            attempt = what.attempt
+            if attempt is not None and attempt.token not in question.refused:
+                question.asker = attempt.token
+                self._zygotes.ask_for(attempt, question.key, lambda reply: self._answer(question, reply))
+                return
+
+    def _is_being_answered(self) -> bool:
+        tokens = {what.attempt.token for _kind, what in self._waiting if what.attempt is not None}
+        return self._question.asker is not None and self._question.asker in tokens
+
+    def _answer(self, question: Question, reply: Frame) -> None:
+        if question is not self._question or question.key is None:
+            return
+        if not reply["ok"]:
+            question.refused.add(question.asker)
+            question.asker = None
+            self._pass_question_on()
+            if self._is_being_answered():
+                return
+        self.version.content.secrets += reply.get("mask") or ()
+        question.key = None
+        fd = memory_file(json.dumps({name: reply.get(name) for name in ("ok", "value", "error")}).encode())
+        self._control.send({"t": "answer"}, [fd])
+        os.close(fd)
 
     def _loaded(self, threads: int) -> None:
         self._is_loaded = True
@@ -285,6 +345,9 @@ class DagZygote:
 
     def _give_up(self, loads: int) -> None:
         if self._is_loaded or loads != self._loads or not self.pid:
+            return
+        if self._question.key is not None and self._is_being_answered():
+            self._loop.after(LOAD_S, lambda: self._give_up(loads))  # it waits for a scheduler, and not for its file
             return
         self._problem = make_error("ImportTimeout", f"the DAG file's import took longer than {LOAD_S:g} s")
         kill.kill_tree(self.pid, self.start)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dagd.decide.state import DagState, State
+from dagd.decide.state import DagState, RunView, State
 from dagd.engine import loader
 from dagd.engine.launcher import Launcher
 from dagd.engine.loader import Graphs
@@ -34,7 +34,8 @@ class Callbacks:
 
     def __init__(self, database: Database, graphs: Graphs, launcher: Launcher) -> None:
         self._database, self._graphs, self._launcher = database, graphs, launcher
-        self._in_flight: set[str] = set()
+        # By token the run, number and index of whom it is told: as such it asks for variables and connections.
+        self._in_flight: dict[str, tuple[int, int, int]] = {}
         self.is_due = True
 
     def launch(self, state: State, executor: Executor) -> None:
@@ -53,7 +54,6 @@ class Callbacks:
                 if frame is None:
                     orphans.append(row)
                     continue
-                self._in_flight.add(token)
                 tries.append(frame)
         executor.submit(tries)
         if orphans:
@@ -85,6 +85,7 @@ class Callbacks:
             return None
         run = loader.new_run(read.connection, self._graphs, stored)
         self._launcher.tell_version(read, dag, run, executor)
+        self._in_flight[token] = _place_of(run, payload)
         return {
             "token": token,
             "grade": "fork",
@@ -95,6 +96,10 @@ class Callbacks:
             "log": f"{dag.id}/{run.id}/callback.{row.id}.log",
             "payload": self._launcher.callback_payload(read, dag, run, payload),
         }
+
+    def place_of(self, token: str) -> tuple[int, int, int] | None:
+        """For whom a callback in flight speaks: (run, task_no, map_index); task 0 is the run itself."""
+        return self._in_flight.get(token)
 
     def finish(self, results: Iterable[dict[str, Any]]) -> list[str]:
         """Close the rows of ended callbacks; returns the tokens to acknowledge. A failed one is tried again, thrice."""
@@ -109,7 +114,7 @@ class Callbacks:
                 if failed:
                     LOG.warning("a callback failed: %s", error, extra=ids(token=token))
                 outbox.close_callback(connection, row_id, tried, error, give_up=tried + 1 >= TRIES)
-                self._in_flight.discard(token)
+                self._in_flight.pop(token, None)
                 tokens.append(token)
         return tokens
 
@@ -117,3 +122,9 @@ class Callbacks:
         """The agent may have lost them: look at the rows again. A token that it knows is not started twice."""
         self._in_flight.clear()
         self.is_due = True
+
+
+def _place_of(run: RunView, payload: dict[str, Any]) -> tuple[int, int, int]:
+    at = run.graph.index.get(payload.get("task_id") or "")
+    index = payload.get("map_index")
+    return run.id, 0 if at is None else run.graph.nos[at], -1 if index is None else index

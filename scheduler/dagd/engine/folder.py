@@ -12,7 +12,8 @@ from dagd.parsing.sweep import Stamp
 
 @dataclass(slots=True)
 class KnownFile:
-    """One file of the folder. `dag_ids` are those of its last good parse (or, before one, of its stored rows)."""
+    """One file of the folder. `dag_ids` are those of its last good parse (or, before one, of its stored rows); `asked`
+    are the variables that its last parse read, each with a fingerprint of what it got."""
 
     path: str
     stamp: Stamp | None = None
@@ -21,6 +22,7 @@ class KnownFile:
     specs: dict[str, DagSpec] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     error: FileError | None = None
+    asked: dict[str, str] = field(default_factory=dict)
     tries: int = 0
     try_again_at: float = 0.0
 
@@ -44,7 +46,7 @@ class Folder:
         known = self.files[name]
         known.error = parsed.error
         known.sources = parsed.sources or known.sources
-        known.content_hash = parsed.content_hash
+        known.content_hash, known.asked = parsed.content_hash, parsed.asked
         if parsed.error is None:
             known.tries = 0
             known.specs = {spec.dag_id: spec for spec in parsed.dags}

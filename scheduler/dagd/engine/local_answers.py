@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from dagd.decide.graph import Graph
@@ -10,6 +11,11 @@ from dagd.engine.environment import connection_from, variable_from
 from dagd.engine.local_ask import Ask
 from dagd.engine.local_rows import LocalRows, LocalValues
 from dagd.model.errors import Refused
+
+
+def variable_of(given: Mapping[str, str | None], key: str) -> str | None:
+    """A variable of a test run: what the test gives, else what the environment has."""
+    return given[key] if key in given else variable_from(key)
 
 
 class LocalAnswers:
@@ -39,8 +45,7 @@ class LocalAnswers:
         return self._values.of_number(self._graph.nos[i], args.get("key") or "return_value")
 
     def _variable(self, args: dict[str, Any]) -> str | None:
-        key = args["key"]
-        return self._variables[key] if key in self._variables else variable_from(key)
+        return variable_of(self._variables, args["key"])
 
     def _set_variable(self, args: dict[str, Any]) -> None:
         self._variables[args["key"]] = args["value"]

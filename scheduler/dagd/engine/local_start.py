@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dagd.authoring.compile import compile_dag
 from dagd.authoring.dag import DAG
+from dagd.engine.local_answers import variable_of
 from dagd.engine.local_ask import Ask, read_ask
 from dagd.engine.local_rows import Shown
 from dagd.engine.local_run import run_dag
@@ -21,14 +23,15 @@ from dagd.parsing.results import Limits, ParsedFile
 from dagd.parsing.sandbox import parse_many
 from dagd.parsing.sweep import scan
 from dagd.runtime.entry import LoadedDag, load_version
+from dagd.runtime.importing import ImportAsker
 from dagd.runtime.loading import threads_left
 
 SELECTION = re.compile(r"(\+?)(.+?)(\+?)")
 
 
-def load_for_test(path: str, folder: str | None = None, default_timezone: str = "UTC") -> ParsedFile:
+def load_for_test(path: str, folder: str, default_timezone: str, asker: ImportAsker) -> ParsedFile:
     """Parse a file in this process. Raises BrokenFile with its place."""
-    found = parse_file(path, folder or os.path.dirname(os.path.abspath(path)), default_timezone=default_timezone)
+    found = parse_file(path, folder, default_timezone=default_timezone, asker=asker)
     if found.error is not None:
         raise BrokenFile(found.error.message, where=SourceRef(found.file, found.error.line), remedy=found.error.remedy)
     return found
@@ -39,16 +42,18 @@ def run_place(place: str, *, settings: Settings, **options: Any) -> Shown:
 
     Raises NotFound, BrokenFile, UsageError, InvalidParams.
     """
-    path, dag_id = _find(place, settings)
+    ask = read_ask(options)
+    asker = ImportAsker(partial(variable_of, ask.variables))
+    path, dag_id = _find(place, settings, ask.variables)
     had_threads = threads_left() is not None
     folder = _folder_of(path, settings)
-    parsed = load_for_test(path, folder, settings["core.default_timezone"])
+    parsed = load_for_test(path, folder, settings["core.default_timezone"], asker)
     spec = _one_dag(parsed, dag_id)
     version = {"id": None, "dag_id": spec.dag_id, "file": path, "folder": folder, "sources": parsed.sources}
-    loaded = load_version(version)
+    loaded = load_version(version, asker)
     if had_threads:
         loaded.fork_unsafe = None  # they are of the process that asked (a test runner), not of the file
-    return _run(spec, loaded, read_ask(options))
+    return _run(spec, loaded, ask)
 
 
 def run_made_dag(dag: DAG, **options: Any) -> Shown:
@@ -87,7 +92,7 @@ def _run(spec: DagSpec, loaded: LoadedDag, ask: Ask) -> Shown:
     return run_dag(spec, loaded, ask)
 
 
-def _find(place: str, settings: Settings) -> tuple[str, str | None]:
+def _find(place: str, settings: Settings, variables: Mapping[str, str | None]) -> tuple[str, str | None]:
     """The file of a place, and the dag_id when it was named by that. Raises NotFound, UsageError."""
     if "\0" not in place and os.path.isfile(place):
         return os.path.abspath(place), None
@@ -95,7 +100,10 @@ def _find(place: str, settings: Settings) -> tuple[str, str | None]:
         raise UsageError(f"{place} is a folder", remedy="Name one file, or a dag_id.")
     limits = Limits(settings["parsing.timeout_s"], settings["parsing.cpu_s"], settings["parsing.memory_mb"])
     folder, known = str(settings.dags_folder), []
-    for found in parse_many(sorted(scan(folder)), folder, limits, default_timezone=settings["core.default_timezone"]):
+    for found in parse_many(
+        sorted(scan(folder)), folder, limits, default_timezone=settings["core.default_timezone"],
+        variables=partial(variable_of, variables),
+    ):  # fmt: skip
         known += [spec.dag_id for spec in found.dags]
         if place in known:
             return found.path, place

@@ -56,7 +56,7 @@ class Loop:
         state = self.scheduler.state
         place = state.tokens.get(token)
         if place is None:
-            return None
+            return self.scheduler.callbacks.place_of(token)
         task = state.runs[place[0]].tasks[place[1]]
         return place[0], task.no, task.map_index(place[2])
 

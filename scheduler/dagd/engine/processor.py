@@ -25,6 +25,7 @@ from dagd.parsing.orphans import end_children
 from dagd.parsing.results import FileError, Limits, ParsedFile
 from dagd.parsing.sandbox import Sandbox
 from dagd.parsing.sweep import Stamp, scan
+from dagd.runtime.importing import fingerprint
 from dagd.store import components, dialects, versions
 from dagd.store.database import Connection, Database, DataError, DBAPIError
 
@@ -104,6 +105,7 @@ class Processor:
     def poll(self) -> float:
         """One sweep; returns the pause until the next."""
         changed = self._changed_files()
+        changed += [name for name in self._outdated_files() if name not in changed]
         gone = self._gone_files()
         if changed or gone or self._is_first or self._before is not None:
             self._parse(changed, gone)
@@ -159,6 +161,16 @@ class Processor:
             return content_hash(path, str(self._root)) != known.content_hash
         except OSError:
             return True
+
+    def _outdated_files(self) -> list[str]:
+        """Files that read a variable while they were imported which is another one now."""
+        names = {key for known in self._folder.files.values() for key in known.asked}
+        now = {key: fingerprint(self._variable(key)) for key in names}
+        return [
+            name
+            for name, known in self._folder.files.items()
+            if name in self._present and any(now[key] != was for key, was in known.asked.items())
+        ]
 
     def _gone_files(self) -> list[str]:
         return [name for name in self._folder.files if name not in self._present]

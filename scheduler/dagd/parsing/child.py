@@ -15,10 +15,10 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-from dagd.authoring.ambient import AMBIENT
 from dagd.model.frames import FrameBuffer, encode_frame
 from dagd.parsing.parse import TimeUp, parse_file
 from dagd.parsing.results import Limits
+from dagd.runtime.importing import ImportAsker
 from dagd.runtime.loading import threads_left
 from dagd.runtime.pinned import drop_modules
 
@@ -54,12 +54,10 @@ class Report:
         except OSError:
             os._exit(LOST_SOCKET)
 
-    def request(self, kind: str, args: dict[str, Any]) -> Any:
-        """What a DAG file may ask while it is imported: variables, and nothing else."""
-        if kind != "variable":
-            raise PermissionError(f"a DAG file asked for a {kind} while it was imported; ask inside a task")
+    def ask(self, key: str) -> str | None:
+        """A variable of the deployment, for the file that is being imported."""
         self._asked += 1
-        self.send({"t": "variable", "id": self._asked, "key": args["key"]})
+        self.send({"t": "variable", "id": self._asked, "key": key})
         return self._receive(self._asked).get("value")
 
     def wait_for_next(self) -> None:
@@ -83,11 +81,15 @@ def run_child(fd: int, paths: Sequence[str], job: dict[str, Any]) -> None:
     keep = _Keep()
     for path in paths:
         report.send({"t": "begin", "path": path})
-        AMBIENT.channel = report
         with_clock = _Clock(limits)
         parsed = with_clock.run(
             lambda path=path: parse_file(  # type: ignore[misc]
-                path, job["folder"], default_timezone=job["default_timezone"], lint=job["lint"], pools=job["pools"]
+                path,
+                job["folder"],
+                default_timezone=job["default_timezone"],
+                lint=job["lint"],
+                pools=job["pools"],
+                asker=ImportAsker(report.ask),
             ).to_json()
         )
         keep.restore(job["folder"])

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dagd.authoring.ambient import AMBIENT
 from dagd.authoring.compile import compile_dag
 from dagd.authoring.dag import DAG
 from dagd.authoring.params import check_value
@@ -19,7 +20,9 @@ from dagd.parsing.closure import closure, decode_source, hash_sources, open_regu
 from dagd.parsing.lint.file import FileLint
 from dagd.parsing.results import FileError, ParsedFile
 from dagd.runtime.failures import describe_error
+from dagd.runtime.importing import ImportAsker
 from dagd.runtime.loading import collect_dags, execute_file, threads_left
+from dagd.runtime.masking import Masker
 from dagd.runtime.pinned import put_last, search_folders
 from dagd.runtime.templates import find_template_file
 from dagd.timetables.build import build
@@ -32,9 +35,27 @@ class TimeUp(BaseException):
 
 
 def parse_file(
-    path: str, folder: str, *, default_timezone: str = "UTC", lint: bool = False, pools: Sequence[str] | None = None
+    path: str, folder: str, *, default_timezone: str = "UTC", lint: bool = False, pools: Sequence[str] | None = None,
+    asker: ImportAsker | None = None,
 ) -> ParsedFile:  # fmt: skip
-    """Parse one file in this process. Never raises for what the file does, short of ending the process."""
+    """Parse one file in this process. Never raises for what the file does, short of ending the process. `asker` answers
+    `Variable.get` in it; what of that is secret is kept out of its error."""
+    AMBIENT.channel = asker
+    try:
+        parsed = _parse(path, folder, default_timezone, lint, pools)
+    finally:
+        AMBIENT.channel = None
+    if asker is None:
+        return parsed
+    masker = Masker()
+    masker.add_all(asker.secrets)
+    error = parsed.error and parsed.error.masked(masker.mask)
+    return dataclasses.replace(parsed, asked=asker.asked, error=error)
+
+
+def _parse(
+    path: str, folder: str, default_timezone: str, lint: bool, pools: Sequence[str] | None
+) -> ParsedFile:  # fmt: skip
     began = time.perf_counter()
     path, folder = os.path.abspath(path), os.path.abspath(folder)
     name = os.path.relpath(path, folder).replace(os.sep, "/")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dagd.model.specs import DagSpec, spec_from_json, spec_to_json
@@ -34,6 +35,10 @@ class FileError:
         """What a list shows."""
         return self.message.partition("\n")[0]
 
+    def masked(self, mask: Callable[[str], str]) -> FileError:
+        """The same with each of its texts as `mask` shows it."""
+        return replace(self, message=mask(self.message), traceback=mask(self.traceback))
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -52,6 +57,7 @@ class ParsedFile:
 
     `sources` has the text of the file, of the local modules that it imports, and of the template files that its tasks
     name, by absolute path; `content_hash` is theirs. A file without DAGs and without an error is a module for others.
+    `asked` has the variables that it read, each with a fingerprint of the value that it got.
     """
 
     path: str
@@ -63,6 +69,7 @@ class ParsedFile:
     findings: tuple[Finding, ...] = ()
     output: str = ""
     seconds: float = 0.0
+    asked: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As it crosses a pipe."""
@@ -76,6 +83,7 @@ class ParsedFile:
             "findings": [asdict(one) for one in self.findings],
             "output": self.output,
             "seconds": self.seconds,
+            "asked": self.asked,
         }
 
 

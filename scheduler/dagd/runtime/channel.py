@@ -42,9 +42,7 @@ class Channel:
             number = self._last_id
             self._sock.sendall(encode_frame({"t": "request", "id": number, "kind": kind, "args": args}))
             reply = self._wait_for(number)
-        if reply.get("ok"):
-            return reply.get("value")
-        raise _as_error(reply.get("error"))
+        return value_of(reply)
 
     def _wait_for(self, number: int) -> Frame:
         while True:
@@ -64,6 +62,13 @@ class Channel:
         """Send the result frame: the only thing that counts as the end of a leg."""
         with self._lock:
             self._sock.sendall(encode_frame({"t": "result", **frame}))
+
+
+def value_of(reply: Frame) -> Any:
+    """What an answer brings. Raises NotFound or Refused with its words."""
+    if reply.get("ok"):
+        return reply.get("value")
+    raise _as_error(reply.get("error"))
 
 
 def _as_error(error: Any) -> Exception:

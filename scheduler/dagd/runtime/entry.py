@@ -55,6 +55,7 @@ def _run(
     loaded: LoadedDag, launch: dict[str, Any], channel: Asker, on_error: Callable[[BaseException], None] | None
 ) -> dict[str, Any]:
     masker = Masker()
+    masker.add_all(loaded.secrets)
     asker = MaskedAsker(channel, masker)
     AMBIENT.channel = asker
     context: Context | None = None

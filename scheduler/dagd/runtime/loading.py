@@ -15,13 +15,14 @@ from dagd.authoring.ambient import AMBIENT
 from dagd.authoring.asset_decorator import finish_assets
 from dagd.authoring.dag import DAG
 from dagd.model.errors import BrokenFile, DagdError, DuplicateDag, NoDagFound, SourceRef
+from dagd.runtime.importing import ImportAsker
 from dagd.runtime.pinned import drop_modules, install, search_folders
 
 
 @dataclass(slots=True)
 class LoadedDag:
     """One DAG of one version, in this process, and the other DAGs of its file. `fork_unsafe` says why no try should be
-    forked from here, or is None."""
+    forked from here, or is None. `secrets` are in what the file asked for while it was imported."""
 
     dag: DAG
     version: int | None
@@ -30,6 +31,7 @@ class LoadedDag:
     sources: dict[str, str]
     fork_unsafe: str | None = None
     environments: dict[str, Any] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
     siblings: dict[str, LoadedDag] = field(default_factory=dict)
 
     def of(self, dag_id: str) -> LoadedDag:
@@ -84,9 +86,22 @@ def collect_dags(module: ModuleType) -> list[DAG]:
     return list(found.values())
 
 
-def load_version(version: dict[str, Any]) -> LoadedDag:
+def load_version(version: dict[str, Any], asker: ImportAsker | None = None) -> LoadedDag:
     """Load the DAG of a version frame {id, dag_id, file, folder, sources}, with the others of its file. Whatever the
-    file raises comes through."""
+    file raises comes through.
+
+    `asker` answers `Variable.get` meanwhile; without it only one with a default has an answer.
+    """
+    AMBIENT.channel = asker
+    try:
+        loaded = _load(version)
+    finally:
+        AMBIENT.channel = None
+    loaded.secrets += asker.secrets if asker is not None else ()
+    return loaded
+
+
+def _load(version: dict[str, Any]) -> LoadedDag:
     folder = os.path.abspath(version["folder"])
     file = os.path.join(folder, version["file"])
     sources = {os.path.join(folder, path): text for path, text in (version.get("sources") or {}).items()}
@@ -104,9 +119,12 @@ def load_version(version: dict[str, Any]) -> LoadedDag:
     dags[version["dag_id"]].resolve()
     unsafe = threads_left()
     loaded: dict[str, LoadedDag] = {}
+    secrets: list[str] = []
     for dag_id, dag in dags.items():
         with suppress(DagdError):  # a DAG with a mistake in it has no version: nobody will ask for it
-            loaded[dag_id] = LoadedDag(dag.resolve(), version.get("id"), file, folder, sources, unsafe, siblings=loaded)
+            loaded[dag_id] = LoadedDag(
+                dag.resolve(), version.get("id"), file, folder, sources, unsafe, secrets=secrets, siblings=loaded
+            )
     return loaded[version["dag_id"]]
 
 

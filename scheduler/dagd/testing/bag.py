@@ -16,6 +16,7 @@ from dagd.parsing.results import Finding, Limits, ParsedFile
 from dagd.parsing.sandbox import parse_many
 from dagd.parsing.sweep import scan
 from dagd.runtime.entry import load_version
+from dagd.runtime.importing import ImportAsker
 
 
 class ImportErrors(dict[str, str]):
@@ -66,11 +67,12 @@ class DagBag:
         self.specs: dict[str, DagSpec] = {}
         self._files: dict[str, ParsedFile] = {}
         self._loaded: dict[str, DAG] = {}
+        self._variables = dict(variables or {})
         paths = sorted(scan(self.folder)) if given.is_dir() else [str(given)]
         limits = Limits(known["parsing.timeout_s"], known["parsing.cpu_s"], known["parsing.memory_mb"])
         found = parse_many(
             paths, self.folder, limits, default_timezone=known["core.default_timezone"], lint=True,
-            variables=lambda key: (variables or {}).get(key) or variable_from(key),
+            variables=self._variable,
         )  # fmt: skip
         for parsed in sorted(found, key=lambda one: one.file):
             self._take(parsed)
@@ -104,8 +106,11 @@ class DagBag:
         if dag_id not in self._loaded:
             parsed = self._files[dag_id]
             version: dict[str, Any] = {"id": None, "dag_id": dag_id, "file": parsed.path, "folder": self.folder}
-            self._loaded[dag_id] = load_version({**version, "sources": parsed.sources}).dag
+            self._loaded[dag_id] = load_version({**version, "sources": parsed.sources}, ImportAsker(self._variable)).dag
         return self._loaded[dag_id]
+
+    def _variable(self, key: str) -> str | None:
+        return self._variables[key] if key in self._variables else variable_from(key)
 
     def _missing(self, dag_id: str) -> str:
         told = f"there is no DAG {dag_id!r} in {self.folder}"

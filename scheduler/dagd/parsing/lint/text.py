@@ -20,7 +20,7 @@ def lint_tree(tree: ast.Module, shown: str) -> Iterator[Finding]:
             what = f"{name}() at the top level differs at each parse"
             yield Finding("DAGD-L002", what, shown, node.lineno, "Use a fixed date; inside a task, logical_date.")
         elif name.endswith("Variable.get"):
-            what = f"{name}() at the top level is asked at each parse, and its value stays in the version"
+            what = f"{name}() at the top level is asked at each parse, and again by the processes of its tasks"
             yield Finding("DAGD-L003", what, shown, node.lineno, "Ask inside the task, or write {{ var.value.KEY }}.")
 
 
