@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import statistics
@@ -9,6 +10,8 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,33 +21,41 @@ from sqlalchemy import text
 from dagd.agent.launch import read_description, stop_agent
 from dagd.engine.doorbell import ring_all
 from dagd.model.settings import Settings, load_settings
-from dagd.model.states import ACTIVE_BELOW, AttemptState
+from dagd.model.states import AttemptState
+from dagd.model.times import SECOND
 from dagd.store import requests
+from dagd.store.backfills import Wanted
 from dagd.store.database import Database, open_database
 from dagd.store.migrate import migrate
-from tests.benchmark.shapes import Shape
+from tests.benchmark.shapes import BACKFILL_YEAR, Shape
+from tests.engine_rig import ask_for_backfill
 
 KNOWN = text("SELECT count(*) FROM dag WHERE name LIKE :pattern")
+OVER = text(
+    "SELECT count(*) FROM dag_run r JOIN dag d ON d.id = r.dag_id"
+    " WHERE d.name LIKE :pattern AND r.created_at >= :since AND r.state >= 10"
+)
 RUNS = text(
-    "SELECT r.id, r.state, r.created_at, r.due_at, r.started_at, r.ended_at FROM dag_run r"
-    " JOIN dag d ON d.id = r.dag_id"
+    "SELECT r.id, r.created_at, r.due_at, r.started_at, r.ended_at FROM dag_run r JOIN dag d ON d.id = r.dag_id"
     " WHERE d.name LIKE :pattern AND r.created_at >= :since"
 )
 TRIES = text(
-    "SELECT a.run_id, a.task_no, a.state, a.queued_at, a.started_at, a.ended_at FROM attempt a"
-    " JOIN dag_run r ON r.id = a.run_id JOIN dag d ON d.id = r.dag_id"
-    " WHERE d.name LIKE :pattern AND r.created_at >= :since ORDER BY a.run_id, a.task_no"
+    "SELECT a.run_id, t.task_id, a.state, a.started_at, a.ended_at FROM dag_run r JOIN dag d ON d.id = r.dag_id"
+    " JOIN attempt a ON a.run_id = r.id JOIN task t ON t.dag_id = d.id AND t.task_no = a.task_no"
+    " WHERE d.name LIKE :pattern AND r.created_at >= :since ORDER BY a.run_id, a.task_no, a.map_index"
 )
+MINUTE = 60 * SECOND
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Daemon:
     """Scheduler, processor and agent of a temporary home."""
 
-    def __init__(self, folder: Path, url: str | None, slots: int, dags: str) -> None:
-        self.folder = folder
-        (folder / "dags").mkdir()
-        (folder / "dags" / "bench.py").write_text(dags)
+    def __init__(self, folder: Path, url: str | None, slots: int, files: dict[str, str]) -> None:
+        self.folder, self.backfilled = folder, 0
+        (folder / "dags").mkdir(parents=True)
+        for name, body in files.items():
+            (folder / "dags" / f"{name}.py").write_text(body)
         environment = {
             **os.environ, "DAGD_HOME": str(folder / "home"), "DAGD_DAGS_FOLDER": str(folder / "dags"),
             "DAGD_AGENT__SLOTS": str(slots),
@@ -66,53 +77,52 @@ class Daemon:
         os.close(reading)
         return part
 
-    def await_dags(self, shape: Shape, patience_s: float = 60.0) -> None:
+    def await_dags(self, shape: Shape, patience_s: float = 120.0) -> None:
         """Until the file's DAGs are known."""
-        wanted = shape.runs if shape.comes_by_itself else 1
-        _until(lambda: self._one(KNOWN, pattern=_pattern(shape)) >= wanted, f"the DAGs of {shape.name}", patience_s)
+        _until(lambda: self._one(KNOWN, pattern=shape.pattern) >= shape.dags, f"the DAGs of {shape.name}", patience_s)
 
-    def run(self, shape: Shape, patience_s: float = 300.0) -> dict[str, Any]:
+    def run(self, shape: Shape, patience_s: float = 300.0) -> dict[str, float]:
         """One measurement of a shape."""
         self.await_dags(shape)
         before, since = self.cpu(), time.time_ns() // 1_000_000 * 1000  # SQLite's clock has milliseconds
-        if shape.comes_by_itself:
+        if shape.asked == "slots":
             since = 0
         else:
-            for _ in range(1 if shape.name == "consumers" else shape.runs):
-                with self.database.write() as connection:
-                    requests.trigger_run(connection, shape.dag_id)
-            ring_all(self.settings.run_folder)
-        _until(lambda: self._is_over(shape, since), f"the runs of {shape.name}", patience_s)
-        return self._figures(shape, since, before)
+            self._ask(shape)
+        found = {"pattern": shape.pattern, "since": since}
+        _until(lambda: self._one(OVER, **found) >= shape.runs, f"the runs of {shape.name}", patience_s)
+        after = self.cpu()
+        with self.database.read() as connection:
+            runs, tries = connection.execute(RUNS, found).all(), connection.execute(TRIES, found).all()
+        bad = [one for one in tries if one.state != AttemptState.SUCCESS]
+        assert not bad, f"not all succeeded: {bad[:3]}"
+        assert len(tries) == shape.tasks, f"{len(tries)} tries of {shape.tasks} tasks"
+        spent = {part: 1e6 * (after[part] - before.get(part, 0.0)) / len(tries) for part in after}
+        figures = _figures(shape, runs, tries)
+        return figures | {f"cpu_us_{part}": used for part, used in spent.items()} | {"cpu_us": sum(spent.values())}
+
+    def _ask(self, shape: Shape) -> None:
+        with self.database.write() as connection:
+            if shape.asked == "backfill":
+                first = int(datetime(BACKFILL_YEAR, 1, 1, tzinfo=UTC).timestamp()) * SECOND + self.backfilled * MINUTE
+                self.backfilled += shape.runs
+                last = first + (shape.runs - 1) * MINUTE
+                ask_for_backfill(connection, shape.dag_id, Wanted(first, last, last, max_active=1_000))
+            for _ in range(shape.runs if shape.asked == "trigger" else shape.asked == "once"):
+                requests.trigger_run(connection, shape.dag_id)
+        ring_all(self.settings.run_folder)
 
     def _one(self, statement: Any, **values: Any) -> Any:
         with self.database.read() as connection:
             return connection.execute(statement, values).scalar_one()
 
-    def _is_over(self, shape: Shape, since: int) -> bool:
-        with self.database.read() as connection:
-            rows = connection.execute(RUNS, {"pattern": _pattern(shape), "since": since}).all()
-        return len(rows) >= shape.runs and all(row.state >= ACTIVE_BELOW for row in rows)
-
-    def _figures(self, shape: Shape, since: int, before: dict[str, float]) -> dict[str, Any]:
-        after = self.cpu()
-        with self.database.read() as connection:
-            found = {"pattern": _pattern(shape), "since": since}
-            runs, tries = connection.execute(RUNS, found).all(), connection.execute(TRIES, found).all()
-        bad = [one for one in tries if one.state != AttemptState.SUCCESS]
-        assert not bad, f"not all succeeded: {bad[:3]}"
-        first = {run.id: min(one.started_at for one in tries if one.run_id == run.id) for run in runs[:100]}
-        seconds = (max(run.ended_at for run in runs) - min(run.started_at for run in runs)) / 1e6
-        figures = {
-            "tasks": len(tries),
-            "tasks_per_s": len(tries) / seconds,
-            "seconds": seconds,
-            **_spread("hop_ms", [(b.started_at - a.ended_at) / 1000 for a, b in pairwise(tries)] or [0.0]),
-            **_spread("start_ms", [(first[run.id] - _asked_at(run, shape)) / 1000 for run in runs[:100]]),
-            "last_start_ms": (max(first.values()) - min(_asked_at(run, shape) for run in runs)) / 1000,
-        }
-        spent = {part: 1e6 * (after[part] - before.get(part, 0.0)) / len(tries) for part in after}
-        return figures | {f"cpu_us_{part}": used for part, used in spent.items()} | {"cpu_us": sum(spent.values())}
+    def counters(self, patience_s: float = 20.0) -> dict[str, int]:
+        """Statements, commits and turns of the scheduler so far. It writes them down every few seconds."""
+        asked_at = time.time()
+        path = self.settings.run_folder / f"metrics-scheduler-{self.parts[0].pid}.json"
+        _until(lambda: path.exists() and path.stat().st_mtime > asked_at, "the scheduler's metrics", patience_s)
+        told = json.loads(path.read_text())
+        return {name: int(told[name]) for name in ("statements", "commits", "turns")}
 
     def cpu(self) -> dict[str, float]:
         """CPU seconds so far: scheduler, agent, and tries with their zygotes."""
@@ -177,12 +187,45 @@ class Daemon:
         self.database.close()
 
 
-def _pattern(shape: Shape) -> str:
-    return f"{shape.name}.%" if shape.comes_by_itself or shape.name == "consumers" else shape.dag_id
+def _figures(shape: Shape, runs: Sequence[Any], tries: Sequence[Any]) -> dict[str, float]:
+    asked = {run.id: run.due_at if shape.asked == "slots" else run.created_at for run in runs}
+    if shape.asked in ("once", "backfill"):
+        asked = dict.fromkeys(asked, min(asked.values()))
+    by_run: dict[int, list[Any]] = defaultdict(list)
+    for one in tries:
+        by_run[one.run_id].append(one)
+    first = {run: min(one.started_at for one in mine) for run, mine in by_run.items()}
+    last_at = max(run.ended_at for run in runs)
+    seconds = (last_at - min(run.started_at for run in runs)) / 1e6
+    hops = [hop / 1000 for mine in by_run.values() for hop in HOPS[shape.links](mine)]
+    return {
+        "tasks": len(tries),
+        "seconds": seconds,
+        "tasks_per_s": len(tries) / seconds,
+        "tasks_per_s_from_request": len(tries) / ((last_at - min(asked.values())) / 1e6),
+        **(_spread("hop_ms", hops) if hops else {}),
+        **_spread("start_ms", [(first[run] - asked[run]) / 1000 for run in first]),
+        "last_start_ms": (max(first.values()) - min(asked.values())) / 1000,
+    }
 
 
-def _asked_at(run: Any, shape: Shape) -> int:
-    return int(run.due_at if shape.comes_by_itself else run.created_at)
+def _hops_of_chain(mine: list[Any]) -> list[int]:
+    return [
+        after.started_at - before.ended_at for before, after in pairwise(sorted(mine, key=lambda one: one.started_at))
+    ]
+
+
+def _hops_of_fan(mine: list[Any]) -> list[int]:
+    """Into the fan, and out of it: what is between waits for workers, not for a decision."""
+    ends = {one.task_id: one for one in mine if one.task_id in ("first", "last")}
+    inner = [one for one in mine if one.task_id not in ends]
+    into = min(one.started_at for one in inner) - ends["first"].ended_at
+    return [into, ends["last"].started_at - max(one.ended_at for one in inner)]
+
+
+HOPS: dict[str, Callable[[list[Any]], list[int]]] = {
+    "chain": _hops_of_chain, "fan": _hops_of_fan, "": lambda _: [],
+}  # fmt: skip
 
 
 def _spread(name: str, values: list[float]) -> dict[str, float]:
