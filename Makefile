@@ -17,10 +17,10 @@ SEEDS ?= 0:1000
 JOBS ?= 2
 PYTEST := $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadgroup)
 
-.PHONY: help run test check fmt bench simulate mutants chaos cov migration build clean
+.PHONY: help run test check fmt bench bench-peers simulate mutants chaos cov migration build clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  ARGS='...' is handed on: make test ARGS='tests/unit -k cron', make run ARGS='--workers 8'"
 
@@ -71,6 +71,9 @@ fmt: $(VENV)/.test-stamp  ## fix what can be fixed: imports, simple lint, format
 
 bench: $(VENV)/.test-stamp  ## measure throughput, latency and memory
 	@$(BIN)/python -m tests.benchmark.bench $(ARGS)
+
+bench-peers: $(VENV)/.test-stamp  ## measure Airflow, Celery, Dagster, Luigi and Prefect beside dagd; installs them below ~/.cache
+	@$(BIN)/python -m tests.benchmark.peers.run $(ARGS)
 
 simulate: $(VENV)/.test-stamp  ## tell stories with seeded faults: make simulate SEEDS=0:10000 (goes on where it stopped)
 	@$(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --resume .simulated.json --jobs $(if $(filter-out 0,$(JOBS)),$(JOBS),1) $(ARGS)

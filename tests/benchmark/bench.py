@@ -52,8 +52,9 @@ def measure_shape(daemon: Daemon, shape: Shape, repeat: int) -> dict[str, float]
     }
 
 
-def measure_crons(grade: str, server: str | None, count: int, slots: int) -> dict[str, float]:
+def measure_crons(grade: str, server: str | None, slots: int) -> dict[str, float]:
     """All DAGs due at one second, once."""
+    count = shapes.SIZES[grade]["crons"]
     say(f"crons: {count} DAGs due at one second")
     shape = shapes.crons(count, LEAD_S)
     with tempfile.TemporaryDirectory() as folder, fresh(server) as url:
@@ -89,7 +90,7 @@ def measure_database(server: str | None, options: argparse.Namespace, names: lis
         say(f"--- {grade}, {'sqlite' if server is None else 'postgres'}")
         figures[grade] = measure(grade, server, names, options.repeat, options.slots)
         if "crons" in names:
-            figures[grade]["crons"] = measure_crons(grade, server, options.crons, options.slots)
+            figures[grade]["crons"] = measure_crons(grade, server, options.slots)
     say("--- floors")
     floor = floors.limits(None if server is None else conninfo(server), options.repeat)
     if "heavy" in names:
@@ -119,7 +120,6 @@ def main() -> None:
     )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--slots", type=int, default=32)
-    parser.add_argument("--crons", type=int, default=1_000, help="DAGs of the shape crons")
     parser.add_argument("--history", type=int, default=0, help="also beside so many finished tasks")
     parser.add_argument("--dags", type=int, default=0, help="and so many DAGs in that database")
     parser.add_argument("--idle", type=int, default=0, help="also so many seconds of watching files")

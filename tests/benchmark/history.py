@@ -66,7 +66,7 @@ for number in range({first}, {min(first + DAGS_A_FILE, count)}):
 
 def compare(tasks: int, dags: int, repeat: int, server: str | None, slots: int) -> dict[str, Any]:
     """Scheduler CPU by task and statements by turn, old beside young, in turns; medians."""
-    shape = shapes.fan(1_000)
+    shape = shapes.fan(5_000)
     files = {"fan": shapes.file_of(shape, "warm")}
     with tempfile.TemporaryDirectory() as name, fresh(server) as young_url, fresh(server) as old_url:
         daemons = []

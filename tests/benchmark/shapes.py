@@ -146,15 +146,23 @@ def crons(count: int, after_s: int) -> Shape:
     return Shape("crons", text, count, runs=count, dags=count, asked="slots")
 
 
+SIZES = {  # by grade; forks get a tenth or so, fresh interpreters a hundredth: they take longer
+    "warm": {"fan": 1_000, "chain": 200, "wide": 5_000, "long": 1_000, "many": 100, "mapped": 10_000,
+             "backfill": 10_000, "consumers": 500, "crons": 1_000},
+    "fork": {"fan": 300, "chain": 50, "wide": 1_000, "long": 200, "many": 20, "mapped": 1_000,
+             "backfill": 500, "consumers": 100, "crons": 200},
+    "spawn": {"fan": 30, "chain": 10, "wide": 100, "long": 20, "many": 2, "mapped": 50,
+              "backfill": 50, "consumers": 20, "crons": 20},
+}  # fmt: skip
+
+
 def catalog(grade: str) -> dict[str, Shape]:
-    """Every shape but the crons, which need to know when they begin. Forks get a tenth or so: they take longer."""
-    many = grade == "warm"
+    """Every shape but the crons, which need to know when they begin."""
+    size = SIZES[grade]
     shapes = [
-        fan(1_000 if many else 300), chain(200 if many else 50),
-        fan(5_000 if many else 1_000, "wide"), chain(1_000 if many else 200, "long"),
-        fan(18, "many", 100 if many else 20), mapped(10_000 if many else 1_000),
-        fibonacci(40, 10, "light"), fibonacci(10, 33, "heavy"),
-        backfill(10_000 if many else 500), consumers(500 if many else 100),
+        fan(size["fan"]), chain(size["chain"]), fan(size["wide"], "wide"), chain(size["long"], "long"),
+        fan(18, "many", size["many"]), mapped(size["mapped"]), fibonacci(40, 10, "light"), fibonacci(10, 33, "heavy"),
+        backfill(size["backfill"]), consumers(size["consumers"]),
     ]  # fmt: skip
     return {shape.name: shape for shape in shapes}
 
