@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ from dagd.store.schema import (
     xcom,
 )
 
-STEP = 200
+# What one transaction deletes at most. A run that is larger goes alone.
+STEP_RUNS, STEP_TRIES = 200, 2_000
+# Between two steps: without it the scheduler found the next step's lock and waited up to a second for a single write.
+REST_S = 0.02
 BACKUP_PAGES = 256
 
 
@@ -126,8 +130,8 @@ def runs_of(connection: Connection, dag_id: int, *, active: bool = False) -> lis
 def log_folders(connection: Connection, runs: list[int]) -> list[str]:
     """Where the logs of these runs are, below the log folder, of those that are still there."""
     found: list[str] = []
-    for start in range(0, len(runs), STEP):
-        part = select(dag_run.c.dag_id, dag_run.c.id).where(dag_run.c.id.in_(runs[start : start + STEP]))
+    for start in range(0, len(runs), STEP_RUNS):
+        part = select(dag_run.c.dag_id, dag_run.c.id).where(dag_run.c.id.in_(runs[start : start + STEP_RUNS]))
         found += [f"{row.dag_id}/{row.id}" for row in connection.execute(part)]
     return found
 
@@ -140,18 +144,37 @@ def delete_runs(database: Database, runs: list[int], tell: Callable[[Connection]
     deleted = 0
     with database.write() as connection:
         tell(connection)
-    for start in range(0, len(runs), STEP):
-        part = runs[start : start + STEP]
-        with database.write() as connection:
-            ended = list(
-                connection.execute(
-                    select(dag_run.c.id).where(dag_run.c.id.in_(part), dag_run.c.state >= ACTIVE_BELOW)
-                ).scalars()
-            )
-            for table in (attempt, xcom, map_expansion, deadline, command):
-                connection.execute(delete(table).where(table.c.run_id.in_(ended)))
-            deleted += connection.execute(delete(dag_run).where(dag_run.c.id.in_(ended))).rowcount
+    for start in range(0, len(runs), STEP_RUNS):
+        for part in _small_steps(database, runs[start : start + STEP_RUNS]):
+            deleted += _delete_ended(database, part)
+            time.sleep(REST_S)
     return deleted
+
+
+def _small_steps(database: Database, runs: list[int]) -> Iterator[list[int]]:
+    with database.read() as connection:
+        counted = select(attempt.c.run_id, func.count()).where(attempt.c.run_id.in_(runs)).group_by(attempt.c.run_id)
+        tries = {row[0]: int(row[1]) for row in connection.execute(counted)}
+    step: list[int] = []
+    room = STEP_TRIES
+    for run in runs:
+        size = tries.get(run, 0)
+        if step and size > room:
+            yield step
+            step, room = [], STEP_TRIES
+        step.append(run)
+        room -= size
+    if step:
+        yield step
+
+
+def _delete_ended(database: Database, runs: list[int]) -> int:
+    with database.write() as connection:
+        still = select(dag_run.c.id).where(dag_run.c.id.in_(runs), dag_run.c.state >= ACTIVE_BELOW)
+        ended = list(connection.execute(still).scalars())
+        for table in (attempt, xcom, map_expansion, deadline, command):
+            connection.execute(delete(table).where(table.c.run_id.in_(ended)))
+        return connection.execute(delete(dag_run).where(dag_run.c.id.in_(ended))).rowcount
 
 
 def delete_dag(connection: Connection, dag_id: int) -> None:
