@@ -18,7 +18,7 @@ from dagd.agent.loop import Loop
 from dagd.agent.results import Kill
 from dagd.agent.stream import Stream
 from dagd.agent.tries import Tries
-from dagd.agent.versions import Version
+from dagd.agent.versions import Content, Version
 from dagd.agent.warm import WarmGrade
 from dagd.agent.warm_worker import WarmWorker
 from dagd.model.frames import Frame, FrameBuffer, encode_frame
@@ -106,7 +106,7 @@ class World:
         self.grade = WarmGrade(self.tries, self.loop, cast(Any, None), cast(Any, self), 8)
         self.tries.choose, self.tries.is_quick = lambda _attempt: self.grade, self.grade.is_quick
         self.bodies: list[Body] = []
-        self.version = Version(1, "d", "v", {})
+        self.version = Version(1, "d", Content("v", "v", {}))
         self.launched = 0
         self.cancelled: set[str] = set()
 
@@ -191,7 +191,7 @@ class World:
 class Output:
     """A pipe into which nothing is written."""
 
-    def begin(self, _token: str, _log: str) -> None:
+    def begin(self, _token: str, _log: str, _secrets: Any = ()) -> None:
         return
 
     def end(self, done: Any) -> None:
