@@ -114,7 +114,8 @@ def test_no_request_of_a_task_ends_the_thread_that_answers_all(database_url: str
         transitions.insert_runs(connection, [make.run(dag, version, 7)])
         catalog.set_variable(connection, "k", "v", None, "ann")
     answers: list[dict[str, Any]] = []
-    reader = Reader(database, open_sealer(tmp_path, ""), answers.append, lambda token: (7, 1, -1))
+    sealer, spec = open_sealer(tmp_path, ""), make.spec("d")
+    reader = Reader(database, sealer, answers.append, lambda token: (7, 1, -1), lambda token: spec)
     for number, (kind, args) in enumerate(ARGUMENTS):
         reader.ask({"token": "x", "id": number, "kind": kind, "args": args})
     reader.ask({"token": "x", "id": 99, "kind": "variable", "args": {"key": "k"}})
@@ -125,10 +126,31 @@ def test_no_request_of_a_task_ends_the_thread_that_answers_all(database_url: str
     assert answers[-1]["value"] == "v"
 
 
+def test_a_task_gets_nothing_that_its_dag_does_not_say_it_needs(database_url: str, tmp_path: Path) -> None:
+    database = make.opened(database_url)
+    with database.write() as connection:
+        for key in ("mine", "theirs"):
+            catalog.set_variable(connection, key, "v", None, "ann")
+    answers: list[dict[str, Any]] = []
+    sealer, spec = open_sealer(tmp_path, ""), make.spec("d", needs={"variables": ["mine"]})
+    reader = Reader(database, sealer, answers.append, lambda token: (7, 1, -1), lambda token: spec)
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("variable", {"key": "mine"}), ("variable", {"key": "theirs"}), ("connection", {"id": "payroll"}),
+        ("set_variable", {"key": "theirs", "value": "mine"}), ("trigger", {"dag_id": "other"}),
+    ]  # fmt: skip
+    for number, (kind, args) in enumerate(asked):
+        reader.ask({"token": "x", "id": number, "kind": kind, "args": args})
+    reader.stop()
+    reader.run()
+    database.close()
+    assert [one["ok"] for one in answers] == [True, False, False, False, False]
+    assert all("does not say that it needs" in one["error"]["what"] for one in answers[1:])
+
+
 def test_a_task_of_another_try_is_not_answered(sqlite_url: str, tmp_path: Path) -> None:
     database = make.opened(sqlite_url)
     answers: list[dict[str, Any]] = []
-    reader = Reader(database, open_sealer(tmp_path, ""), answers.append, lambda token: None)
+    reader = Reader(database, open_sealer(tmp_path, ""), answers.append, lambda token: None, lambda token: None)
     reader.ask({"token": "ended", "id": 1, "kind": "connection", "args": {"id": "warehouse"}})
     reader.stop()
     reader.run()

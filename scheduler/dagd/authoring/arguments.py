@@ -12,6 +12,7 @@ from dagd.authoring.params import Param
 from dagd.authoring.policies import Deadline
 from dagd.authoring.words import TriggerRule, WeightRule, check_word
 from dagd.model.errors import SourceRef, UnknownArgument, WrongArgument, did_you_mean
+from dagd.model.needs import KINDS
 
 Check = Callable[[str, Any, SourceRef | None], Any]
 
@@ -100,6 +101,13 @@ def _many(wanted: str, *types: type) -> Check:
         return found
 
     return check
+
+
+def _needs(name: str, value: Any, where: SourceRef | None) -> dict[str, list[str]]:
+    wanted = "dict of " + ", ".join(f"{kind!r}: [names]" for kind in KINDS)
+    if not isinstance(value, dict) or not set(value) <= set(KINDS):
+        raise _wrong(name, value, wanted, where)
+    return {kind: sorted(_many(wanted, str)(name, names, where)) for kind, names in value.items()}
 
 
 def _factor(name: str, value: Any, where: SourceRef | None) -> float:
@@ -215,6 +223,7 @@ DAG_ARGUMENTS = _table(
     Argument("trigger_mode", _word(("coalesce", "each")), "coalesce"),
     Argument("on_unpause", _word(("run_once", "skip", "each")), "run_once"),
     Argument("is_paused_upon_creation", _flag, False),
+    Argument("needs", _needs),
     Argument("tags", _many("list of texts", str), ()),
     Argument("template_searchpath", _many("path, or list of paths", str), ()),
     Argument("render_template_as_native_obj", _flag, False),

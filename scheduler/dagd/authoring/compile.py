@@ -54,6 +54,7 @@ def compile_dag(dag: DAG, *, file: str, default_timezone: str = "UTC") -> DagSpe
 _SAME_NAME = (
     "dst", "catchup", "pin", "max_active_runs", "max_active_tasks", "max_consecutive_failed_runs", "fail_fast",
     "success_when", "trigger_mode", "on_unpause", "is_paused_upon_creation", "description", "doc_md",
+    "needs",
 )  # fmt: skip
 
 

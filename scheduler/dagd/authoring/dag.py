@@ -42,6 +42,7 @@ class DAG:
     dagrun_timeout: timedelta | None
     default_args: dict[str, Any]
     tags: list[str]
+    needs: dict[str, list[str]] | None
     owner: str
     template_searchpath: list[str] | None
     user_defined_macros: dict[str, Any] | None

@@ -114,6 +114,7 @@ def details(row: Any) -> dict[str, Any]:
     names = (
         "line", "start_at", "end_at", "catchup", "pin", "max_active_runs", "max_active_tasks", "dst", "params",
         "max_consecutive_failed_runs", "fail_fast", "success_when", "condition", "doc_md", "fork_unsafe", "groups",
+        "needs",
     )  # fmt: skip
     found = {name: spec.get(name) for name in names}
     found["start_date"], found["end_date"] = iso(found.pop("start_at")), iso(found.pop("end_at"))

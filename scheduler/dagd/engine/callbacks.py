@@ -12,6 +12,7 @@ from dagd.engine import loader
 from dagd.engine.launcher import Launcher
 from dagd.engine.loader import Graphs
 from dagd.executors.protocol import Executor
+from dagd.model.specs import DagSpec
 from dagd.observe.logs import ids
 from dagd.store import facts, outbox
 from dagd.store.database import Database, LazyRead, Row
@@ -35,7 +36,7 @@ class Callbacks:
     def __init__(self, database: Database, graphs: Graphs, launcher: Launcher) -> None:
         self._database, self._graphs, self._launcher = database, graphs, launcher
         # By token the run, number and index of whom it is told: as such it asks for variables and connections.
-        self._in_flight: dict[str, tuple[int, int, int]] = {}
+        self._in_flight: dict[str, tuple[tuple[int, int, int], DagSpec]] = {}
         self.is_due = True
 
     def launch(self, state: State, executor: Executor) -> None:
@@ -85,7 +86,7 @@ class Callbacks:
             return None
         run = loader.new_run(read.connection, self._graphs, stored)
         self._launcher.tell_version(read, dag, run, executor)
-        self._in_flight[token] = _place_of(run, payload)
+        self._in_flight[token] = (_place_of(run, payload), run.graph.spec)
         return {
             "token": token,
             "grade": "fork",
@@ -99,7 +100,13 @@ class Callbacks:
 
     def place_of(self, token: str) -> tuple[int, int, int] | None:
         """For whom a callback in flight speaks: (run, task_no, map_index); task 0 is the run itself."""
-        return self._in_flight.get(token)
+        found = self._in_flight.get(token)
+        return None if found is None else found[0]
+
+    def spec_of(self, token: str) -> DagSpec | None:
+        """The DAG of a callback in flight."""
+        found = self._in_flight.get(token)
+        return None if found is None else found[1]
 
     def finish(self, results: Iterable[dict[str, Any]]) -> list[str]:
         """Close the rows of ended callbacks; returns the tokens to acknowledge. A failed one is tried again, thrice."""

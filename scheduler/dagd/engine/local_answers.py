@@ -11,6 +11,7 @@ from dagd.engine.environment import connection_from, variable_from
 from dagd.engine.local_ask import Ask
 from dagd.engine.local_rows import LocalRows, LocalValues
 from dagd.model.errors import Refused
+from dagd.model.needs import check_need
 
 
 def variable_of(given: Mapping[str, str | None], key: str) -> str | None:
@@ -34,6 +35,8 @@ class LocalAnswers:
         answer = getattr(self, f"_{kind}", None)
         if answer is None:
             raise Refused(f"a test run cannot answer a request for {kind!r}")
+        spec = self._graph.spec
+        check_need(spec.needs, spec.dag_id, kind, args)
         return answer(args)
 
     def _xcom(self, args: dict[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from dagd.engine.reader import Reader
 from dagd.engine.secrets_hook import open_hook
 from dagd.engine.service import CARRY_US, Scheduler
 from dagd.model.errors import Fenced, Unreachable
+from dagd.model.specs import DagSpec
 from dagd.store.database import DBAPIError
 from dagd.store.dialects import is_disconnect
 from dagd.store.secrets import open_sealer
@@ -38,7 +39,8 @@ class Loop:
         self._stopping = False
         self._replies: deque[Frame] = deque()
         sealer = open_sealer(scheduler.settings.home, scheduler.settings["secrets.connection_key"])
-        self._reader = Reader(scheduler.database, sealer, self._answer, self._place_of, open_hook(scheduler.settings))
+        hook = open_hook(scheduler.settings)
+        self._reader = Reader(scheduler.database, sealer, self._answer, self._place_of, self._spec_of, hook)
         self._swept_at = self._seated_at = 0
         self._pause_s = 0.0
         self._connection_no = 0
@@ -59,6 +61,11 @@ class Loop:
             return self.scheduler.callbacks.place_of(token)
         task = state.runs[place[0]].tasks[place[1]]
         return place[0], task.no, task.map_index(place[2])
+
+    def _spec_of(self, token: str) -> DagSpec | None:
+        place = self.scheduler.state.tokens.get(token)
+        run = None if place is None else self.scheduler.state.runs.get(place[0])
+        return self.scheduler.callbacks.spec_of(token) if run is None else run.graph.spec
 
     def run(self) -> None:
         """Take turns until stopped. A database that goes away is waited for; the agent keeps its tries meanwhile."""

@@ -14,6 +14,8 @@ from typing import Any
 from dagd.engine.environment import connection_from, variable_from
 from dagd.engine.secrets_hook import SecretsHook
 from dagd.model.errors import DagdError, Refused
+from dagd.model.needs import check_need
+from dagd.model.specs import DagSpec
 from dagd.observe.logs import ids
 from dagd.runtime.masking import secrets_of
 from dagd.store import requests
@@ -30,15 +32,17 @@ LARGEST = 2**63
 
 
 class Reader(threading.Thread):
-    """One thread that answers task requests. `where` maps a token to its (run, task_no, map_index) or None."""
+    """One thread that answers task requests. `where` maps a token to its (run, task_no, map_index) or None, `whose` to
+    its DAG."""
 
     def __init__(
         self, database: Database, sealer: Sealer, answer: Callable[[Frame], None],
-        where: Callable[[str], tuple[int, int, int] | None], hook: SecretsHook | None = None,
+        where: Callable[[str], tuple[int, int, int] | None], whose: Callable[[str], DagSpec | None],
+        hook: SecretsHook | None = None,
     ) -> None:  # fmt: skip
         super().__init__(name="reader", daemon=True)
         self._database, self._sealer, self._answer, self._where = database, sealer, answer, where
-        self._hook = hook
+        self._whose, self._hook = whose, hook
         self._inbox: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
 
     def ask(self, frame: Frame) -> None:
@@ -88,10 +92,11 @@ class Reader(threading.Thread):
 
     def _value(self, frame: Frame) -> Any:
         kind, args = frame["kind"], frame["args"]
-        place = self._where(frame["token"])
-        if place is None:
+        place, spec = self._where(frame["token"]), self._whose(frame["token"])
+        if place is None or spec is None:
             raise DagdError("this try is no longer the current one")
         check_arguments(args)
+        check_need(spec.needs, spec.dag_id, kind, args)
         if kind in WRITES:
             return requests.write_for_task(self._database, kind, args, place)
         if kind in LOOKUPS:

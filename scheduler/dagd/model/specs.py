@@ -176,6 +176,7 @@ class DagSpec:
     groups: tuple[GroupSpec, ...] = ()
     assets: tuple[AssetSpec, ...] = ()
     fork_unsafe: str | None = None
+    needs: Json = None
 
     def task(self, task_id: str) -> TaskSpec:
         """The task of that id. Raises KeyError."""
