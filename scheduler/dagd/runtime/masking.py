@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, AnyStr, NamedTuple
 from urllib.parse import quote, quote_plus
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ SHORTEST = 2
 _LINE = 8  # of a secret with several lines, those that are shorter are no secret by themselves
 
 
+# By spelling: the characters before it and those after it that are hidden with it.
+Ends = dict[AnyStr, tuple[set[AnyStr], set[AnyStr]]]
+
+
 def is_sensitive(name: str) -> bool:
     """Whether a variable of that name holds a secret."""
     lowered = name.lower()
@@ -32,15 +37,25 @@ def is_secret_field(name: str) -> bool:
     return is_sensitive(name) or name.lower().endswith("key")
 
 
-def secret_forms(secret: str) -> set[str]:
+class Form(NamedTuple):
+    """One spelling. A character of `lead` right before it, and one of `trail` right after it, is hidden with it: they
+    have some bits of the secret."""
+
+    text: str
+    lead: str = ""
+    trail: str = ""
+
+
+def secret_forms(secret: str) -> set[Form]:
     """The texts under which a secret may show up: itself, each of its lines, base64, URL-encoded, JSON-escaped, quoted
     for a shell."""
     lines = {line.strip() for line in secret.splitlines()}
     parts = {secret, secret.strip(), *(line for line in lines if len(line) >= _LINE)}
-    return {form for part in parts for form in _forms(part) if len(form) >= SHORTEST}
+    found = {Form(text) for part in parts for text in _spellings(part) if len(text) >= SHORTEST}
+    return found | {form for part in parts for form in _inside_base64(part)}
 
 
-def _forms(part: str) -> Iterator[str]:
+def _spellings(part: str) -> Iterator[str]:
     if len(part) < SHORTEST:
         return
     raw = as_bytes(part)
@@ -52,19 +67,32 @@ def _forms(part: str) -> Iterator[str]:
         yield escaped[1:-1] if escaped[:1] in "\"'" else escaped
     if "'" in part:
         yield part.replace("'", "'\\''")
-    # Inside a longer base64 text (user:password) a secret stands at one of three offsets; the characters at its ends
-    # depend on what is beside it, and are left out.
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw).decode("ascii").rstrip("=")
-        end = len(encoded) if (len(raw) + shift) % 3 == 0 else len(encoded) - 1
-        inner = encoded[(0, 2, 3)[shift] : end]
-        if len(inner) >= 4:
-            yield inner
-            yield inner.translate(_URLSAFE)
     whole = base64.b64encode(raw).decode("ascii")
     yield from (whole, whole.rstrip("="), whole.translate(_URLSAFE), whole.rstrip("=").translate(_URLSAFE))
 
 
+def _inside_base64(part: str) -> Iterator[Form]:
+    """Inside a longer base64 text (user:password) a secret stands at one of three offsets. The characters at its ends
+    depend on what is beside it, too: each can be one of a few."""
+    raw = as_bytes(part)
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + raw).decode("ascii").rstrip("=")
+        rest = (len(raw) + shift) % 3
+        text = encoded[(0, 2, 3)[shift] : len(encoded) - (rest > 0)]
+        if len(text) < 4:
+            continue
+        lead = trail = ""
+        if shift:
+            own, step = _ALPHABET.index(encoded[shift]), (0, 16, 4)[shift]
+            lead = "".join(_ALPHABET[own + other] for other in range(0, 64, step))
+        if rest:
+            own, room = _ALPHABET.index(encoded[-1]), (0, 16, 4)[rest]
+            trail = _ALPHABET[own : own + room]
+        for table in ({}, _URLSAFE):
+            yield Form(text.translate(table), lead.translate(table), trail.translate(table))
+
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _URLSAFE = str.maketrans("+/", "-_")
 
 
@@ -86,20 +114,48 @@ class Masker:
     """Replaces what it knows to be secret."""
 
     def __init__(self) -> None:
-        self._forms: list[str] = []
+        self._forms: set[Form] = set()
+        self._ends: Ends[str] = {}
+        self._pattern: re.Pattern[str] | None = None
 
     def add_all(self, secrets: Iterable[str]) -> None:
         """Remember secrets."""
-        known = set(self._forms)
-        for secret in secrets:
-            known |= secret_forms(secret)
-        self._forms = sorted(known, key=len, reverse=True)
+        fresh = {form for secret in secrets for form in secret_forms(secret)} - self._forms
+        if fresh:
+            self._forms |= fresh
+            self._ends = ends_of(self._forms, str)
+            self._pattern = re.compile("|".join(re.escape(text) for text in self._ends))
 
     def mask(self, text: str) -> str:
         """The text with each secret as ***."""
-        for form in self._forms:
-            text = text.replace(form, "***")
-        return text
+        if self._pattern is None:
+            return text
+        done, parts = 0, list[str]()
+        for start, end in find_spans(self._pattern, self._ends, text):
+            parts += (text[done:start], "***")
+            done = end
+        return "".join(parts) + text[done:]
+
+
+def ends_of(forms: Iterable[Form], write: Callable[[str], AnyStr]) -> Ends[AnyStr]:
+    """The texts of these spellings, the longest first, each with what is hidden with it before and after it."""
+    found: Ends[AnyStr] = {}
+    for form in sorted(forms, key=lambda form: (-len(form.text), form)):
+        lead, trail = found.setdefault(write(form.text), (set(), set()))
+        lead.update(write(one) for one in form.lead)
+        trail.update(write(one) for one in form.trail)
+    return found
+
+
+def find_spans(pattern: re.Pattern[AnyStr], ends: Ends[AnyStr], text: AnyStr) -> Iterator[tuple[int, int]]:
+    """Where the secrets stand in a text, with the characters that belong to them; none before the end of another."""
+    done = 0
+    for match in pattern.finditer(text):
+        (start, end), (lead, trail) = match.span(), ends[match[0]]
+        start -= text[start - 1 : start] in lead
+        end += text[end : end + 1] in trail
+        yield max(start, done), end
+        done = end
 
 
 class MaskedAsker:
