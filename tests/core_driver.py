@@ -303,11 +303,14 @@ class Rows:
             for key in self.attempts
             if key[0] == run and no in (EVERY_TASK, key[1]) and index in (EVERY_INDEX, key[2])
         ]:
-            if key[3] == 0:
+            if gone.settled_as is not None:
+                if key[3] == 0 and self.attempts[key].reason == gone.settled_as:
+                    del self.attempts[key]
+            elif key[3] == 0:
                 del self.attempts[key]
             elif self.attempts[key].superseded_by is None:
                 self.attempts[key].superseded_by = gone.by
-        if gone.drop_values:
+        if gone.drop_values and gone.settled_as is None:
             for value in [
                 v for v in self.values if v[0] == run and no in (EVERY_TASK, v[1]) and index in (EVERY_INDEX, v[2])
             ]:

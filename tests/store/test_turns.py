@@ -298,6 +298,14 @@ def test_a_clear_of_one_index_leaves_the_others(connection: Connection) -> None:
     }  # fmt: skip
 
 
+def test_what_was_settled_for_one_reason_goes_alone(connection: Connection) -> None:
+    untouched = {"superseded": [], "values": [(1, 0), (1, 1), (2, -1)], "expansions": [1, 2]}
+    gone = Supersede((1, 1, EVERY_INDEX), 9, settled_as="marked")
+    assert supersede_some(connection, gone) == {**untouched, "settled": [7]}
+    write(connection, supersedes=[Supersede((1, 1, EVERY_INDEX), 9, settled_as="upstream")])
+    assert [row.try_no for row in rows(connection, attempt)] == [1, 1, 1]
+
+
 def test_values_may_stay_and_an_earlier_clear_keeps_its_rows(connection: Connection) -> None:
     assert supersede_some(connection, Supersede((1, 1, 0), 9, drop_values=False))["values"] == [(1, 0), (1, 1), (2, -1)]
     write(connection, supersedes=[Supersede((1, 1, EVERY_INDEX), 10)])

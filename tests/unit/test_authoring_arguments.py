@@ -50,6 +50,9 @@ ERRORS = [
     ("with DAG('d') as d:\n    @task\n    def a(x): ...\n    a.expand(x='text')", WrongArgument, 8, "list, dict", ".partial()"),
     ("with DAG('d') as d:\n    @task\n    def a(x): ...\n    a.partial(x=1).expand(x=[1])", WrongArgument, 8, "both", ""),
     ("with DAG('d') as d:\n    BashOperator.partial(task_id='a').expand(bash_command=['x'], retries=[1])", WrongArgument, 6, "retries", ".partial()"),
+    ("with DAG('d') as d:\n    BashOperator.partial(task_id='a')", WrongArgument, 6, "BashOperator.partial(...) without .expand()", ".expand(...)"),
+    ("with DAG('d') as d:\n    @task\n    def a(x, y): ...\n    p = a.override(task_id='b').partial(x=1)", WrongArgument, 8, "a.partial(...) without", ".expand(...)"),
+    ("with DAG('d') as d:\n    @task_group\n    def g(x, y): ...\n    g.partial(x=1)", WrongArgument, 8, "g.partial(...) without", ".expand(...)"),
     ("with DAG('d') as d:\n    BashOperator.partial(task_id='a').expand(env=[{}])", WrongArgument, 6, "bash_command", ""),
     ("with DAG('d', default_args={'retrys': 2}) as d:\n    BashOperator(task_id='a', bash_command='x')", UnknownArgument, 5, "'retrys'", "'retries'"),
     ("with DAG('d', catchup='yes') as d: pass", WrongArgument, 5, "catchup='yes'", "True or False"),
@@ -88,6 +91,13 @@ def test_an_error_names_line_value_and_way_out(text, kind, line, words, remedy):
     assert words in error.what
     assert (error.where.file, error.where.line) == ("x.py", line)
     assert remedy in (error.remedy or "")
+
+
+def test_a_partial_may_be_gone_on_with_called_and_expanded_twice():
+    text = "    @task\n    def a(x, y): ...\n    p = a.partial(x=1)\n    p.override(task_id='b').expand(y=[1])\n"
+    more = "    p.expand(y=[1])\n    p.expand(y=[2])\n    a.partial(x=1).partial(y=2)()\n"
+    spec = write(f"with DAG('d') as d:\n{text}{more}")
+    assert sorted(one.task_id for one in spec.tasks) == ["a", "a__1", "a__2", "b"]
 
 
 @pytest.mark.parametrize("links", ["a >> b >> c >> a", "a >> [b, c]\nb >> c >> b", "a >> a"])

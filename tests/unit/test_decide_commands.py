@@ -157,6 +157,36 @@ def test_a_mark_stands_until_the_next_clear_or_mark() -> None:
     assert driver.run_state() == "success"
 
 
+def test_skipped_tasks_follow_a_mark_of_what_is_above() -> None:
+    driver = chain({"a": "skip"})
+    assert driver.states() == {"a": "skipped", "b": "skipped", "c": "skipped"}
+    driver.command("mark_tasks", 1, instances=names("a"), state="success")
+    driver.drain()
+    assert driver.states() == {"a": "success", "b": "success", "c": "success"}
+    driver = chain({"a": "skip"})
+    driver.command("mark_tasks", 1, instances=names("a"), state="failed")
+    driver.drain()
+    assert driver.states() == {"a": "failed", "b": "upstream_failed", "c": "upstream_failed"}
+    assert driver.run_state() == "failed"
+
+
+def test_what_skipped_itself_or_was_marked_or_not_chosen_does_not_follow_a_mark() -> None:
+    driver = chain({"b": "skip"})
+    driver.command("mark_tasks", 1, instances=names("c"), state="skipped")
+    driver.command("mark_tasks", 2, instances=names("a"), state="success")
+    driver.drain()
+    assert driver.states() == {"a": "success", "b": "skipped", "c": "skipped"}
+    tasks: dict[str, Any] = {"x": "", "br": {"up": "x", "decides": "branch"}, "yes": "br", "no": "br", "end": "no"}
+    driver = Driver(dag(tasks=tasks), check_rebuild=True)
+    driver.trigger()
+    driver.drain({"br": {"outcome": "succeed", "branch": ["yes"]}})
+    before = driver.states()
+    assert (before["yes"], before["no"], before["end"]) == ("success", "skipped", "skipped")
+    driver.command("mark_tasks", 1, instances=names("x"), state="success")
+    driver.drain()
+    assert driver.states() == before
+
+
 def test_a_mark_of_a_whole_map_speaks_for_begun_and_waiting_indices() -> None:
     driver = Driver(dag(tasks={"m": {"expand": expand(items(5))}}), pools={"default_pool": 2}, check_rebuild=True)
     driver.trigger()

@@ -10,6 +10,7 @@ from dagd.authoring.assets import Asset, AssetCondition, AssetOrTime, as_conditi
 from dagd.authoring.compile_tasks import compile_task, deadline_specs
 from dagd.authoring.dag import DAG
 from dagd.authoring.node import TaskNode
+from dagd.authoring.partials import refuse_unended
 from dagd.authoring.weights import effective_weights
 from dagd.authoring.zones import dag_zone, instant_micros
 from dagd.model.errors import CycleFound, InvalidSchedule, UnknownArgument, WrongArgument, did_you_mean
@@ -21,6 +22,7 @@ from dagd.timetables.schedules import describe, schedule_spec
 def compile_dag(dag: DAG, *, file: str, default_timezone: str = "UTC") -> DagSpec:
     """The DagSpec of a complete DAG. `file` is stored as it is. Raises an AuthoringError for what cannot be."""
     dag.resolve()
+    refuse_unended(dag)
     check_cycles(dag)
     check_defaults(dag)
     zone = dag_zone(dag, default_timezone)

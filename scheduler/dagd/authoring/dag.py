@@ -18,6 +18,7 @@ from dagd.authoring.arguments import (
 )
 from dagd.authoring.edges import Endpoint, resolve_group_edges
 from dagd.authoring.params import NOT_GIVEN, ParamsDict
+from dagd.authoring.partials import Begun
 from dagd.authoring.words import check_id
 from dagd.authoring.xcomarg import ParamArg
 from dagd.model.errors import DuplicateTask, SourceRef, WrongArgument, did_you_mean
@@ -67,6 +68,7 @@ class DAG:
         self.group_edges: list[tuple[Endpoint, Endpoint]] = []
         self.edge_labels: dict[tuple[str, str], str] = {}
         self.used_defaults: set[str] = set()
+        self.begun_partials: list[Begun] = []
         self.is_registered = False
         arguments.update(description=description, schedule=schedule)
         for name in arguments:

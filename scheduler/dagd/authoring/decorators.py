@@ -15,6 +15,7 @@ from dagd.authoring.dag import DAG
 from dagd.authoring.groups import GroupFactory, free_id
 from dagd.authoring.mapped import MappedOperator, check_kwargs, check_product
 from dagd.authoring.operator import OperatorMeta
+from dagd.authoring.partials import Begun
 from dagd.authoring.python import (
     BranchMixIn,
     PythonOperator,
@@ -78,24 +79,29 @@ class TaskFactory:
 
     def __init__(
         self, cls: OperatorMeta, function: Callable[..., Any], arguments: Mapping[str, Any],
-        shared: Mapping[str, Any] | None = None, role: Mapping[str, Any] | None = None,
+        shared: Mapping[str, Any] | None = None, role: Mapping[str, Any] | None = None, begun: Begun | None = None,
     ) -> None:  # fmt: skip
         self.cls, self.function = cls, function
         self.arguments, self.shared, self.role = dict(arguments), dict(shared or {}), dict(role or {})
+        self._begun = begun
         functools.update_wrapper(self, function)
 
     def override(self, **arguments: Any) -> TaskFactory:
         """The same function with other task arguments."""
-        return TaskFactory(self.cls, self.function, {**self.arguments, **arguments}, self.shared, self.role)
+        return TaskFactory(
+            self.cls, self.function, {**self.arguments, **arguments}, self.shared, self.role, self._begun
+        )
 
     def partial(self, **shared: Any) -> TaskFactory:
         """Arguments of the function that all instances share."""
-        check_names(self.function, shared, caller_ref())
-        return TaskFactory(self.cls, self.function, self.arguments, {**self.shared, **shared}, self.role)
+        where = caller_ref()
+        check_names(self.function, shared, where)
+        begun = self._begun or Begun(self.function.__name__, where)
+        return TaskFactory(self.cls, self.function, self.arguments, {**self.shared, **shared}, self.role, begun)
 
     def with_role(self, **role: Any) -> TaskFactory:
         """The same function as a setup or teardown."""
-        return TaskFactory(self.cls, self.function, self.arguments, self.shared, role)
+        return TaskFactory(self.cls, self.function, self.arguments, self.shared, role, self._begun)
 
     def __call__(self, *args: Any, **given: Any) -> PlainXComArg:
         where = caller_ref()
@@ -142,6 +148,8 @@ class TaskFactory:
         return arguments
 
     def _finish(self, task: Any) -> PlainXComArg:
+        if self._begun is not None:
+            self._begun.end()
         if "multiple_outputs" not in self.arguments:
             task.infers_outputs = True
         if self.role.get("setup"):

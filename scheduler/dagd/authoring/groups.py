@@ -11,6 +11,7 @@ from dagd.authoring.ambient import AMBIENT, caller_ref
 from dagd.authoring.arguments import unknown_argument
 from dagd.authoring.edges import Dependable, Endpoint, connect
 from dagd.authoring.mapped import ExpandInput, check_kwargs, check_product
+from dagd.authoring.partials import Begun
 from dagd.authoring.words import check_id
 from dagd.authoring.xcomarg import MappedArgument, PlainXComArg, find_references
 from dagd.model.errors import WrongArgument
@@ -159,12 +160,14 @@ class GroupFactory:
     """A function that fills a group. Calling it makes the group; `.expand()` makes a mapped one."""
 
     def __init__(
-        self, function: Callable[..., Any], arguments: Mapping[str, Any], shared: Mapping[str, Any] | None = None
-    ) -> None:
+        self, function: Callable[..., Any], arguments: Mapping[str, Any], shared: Mapping[str, Any] | None = None,
+        begun: Begun | None = None,
+    ) -> None:  # fmt: skip
         self.function, self.arguments, self.shared = function, dict(arguments), dict(shared or {})
         self.arguments.setdefault("group_id", function.__name__)
         self.arguments.setdefault("add_suffix_on_collision", True)
         self.arguments.setdefault("tooltip", inspect.getdoc(function))
+        self._begun = begun
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **given: Any) -> Any:
@@ -173,12 +176,13 @@ class GroupFactory:
 
     def override(self, **arguments: Any) -> GroupFactory:
         """The same function with other group arguments."""
-        return GroupFactory(self.function, {**self.arguments, **arguments}, self.shared)
+        return GroupFactory(self.function, {**self.arguments, **arguments}, self.shared, self._begun)
 
     def partial(self, **shared: Any) -> GroupFactory:
         """Arguments that all copies share."""
         self._check_names(shared)
-        return GroupFactory(self.function, self.arguments, {**self.shared, **shared})
+        begun = self._begun or Begun(self.function.__name__, caller_ref())
+        return GroupFactory(self.function, self.arguments, {**self.shared, **shared}, begun)
 
     def expand(self, **values: Any) -> Any:
         """One copy per combination, the last argument fastest."""
@@ -201,6 +205,8 @@ class GroupFactory:
                 raise unknown_argument(self.function.__name__, name, parameters, caller_ref())
 
     def _fill(self, group: TaskGroup, args: tuple[Any, ...], given: Mapping[str, Any]) -> Any:
+        if self._begun is not None:
+            self._begun.end()
         with group:
             returned = self.function(*args, **given)
         if isinstance(returned, PlainXComArg):

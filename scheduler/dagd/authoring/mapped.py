@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dagd.authoring.ambient import AMBIENT, caller_ref
 from dagd.authoring.arguments import IGNORED_TASK_ARGUMENTS, TASK_ARGUMENTS, unknown_argument
 from dagd.authoring.node import TaskNode
+from dagd.authoring.partials import Begun
 from dagd.authoring.xcomarg import XComArg, source_of
 from dagd.model.errors import SourceRef, WrongArgument
 from dagd.model.specs import ExpandSpec
@@ -56,6 +57,7 @@ class OperatorPartial:
 
     def __init__(self, cls: OperatorMeta, shared: dict[str, Any], where: SourceRef, into: str | None = None) -> None:
         self.cls, self.shared, self.where, self.into = cls, shared, where, into
+        self._begun = Begun(cls.__name__, where)
 
     def expand(self, **values: Any) -> Any:
         """One instance per combination, the last argument fastest."""
@@ -67,6 +69,7 @@ class OperatorPartial:
 
     def _expand(self, mapped: ExpandInput) -> MappedOperator:
         where = caller_ref()
+        self._begun.end()
         if mapped.kind == "product":
             self._check(mapped.values, where)
         return MappedOperator(self.cls, self.shared, mapped, where, self.into)

@@ -212,11 +212,12 @@ def _mark_tasks(turn: Turn, request: Request, run: RunView) -> None:
 
 
 def _look_anew_below(turn: Turn, request: Request, run: RunView, task: TaskState) -> None:
-    """What is below follows a mark: tasks that only a failure above kept from running are decided anew."""
+    """What is below follows a mark: instances that only the ends above them kept from running are decided anew. Those
+    that a branch left out, a stop ended or a hand marked stay."""
     for i in sorted(run.graph.below(task.i)):
-        other = run.tasks[i]
-        if other.states and other.count(AttemptState.UPSTREAM_FAILED) == len(other.states):
-            turn.plan.supersedes.append(Supersede((run.id, other.no, EVERY_INDEX), request.id))
+        other, key = run.tasks[i], (run.id, run.tasks[i].no, EVERY_INDEX)
+        if other.count(AttemptState.UPSTREAM_FAILED) or other.count(AttemptState.SKIPPED):
+            turn.plan.supersedes.append(Supersede(key, request.id, settled_as=Reason.UPSTREAM))
 
 
 # States that a request may leave an ended instance in; the CLI's help shows them.

@@ -251,12 +251,14 @@ class CommandDone:
 
 @dataclass(slots=True)
 class Supersede:
-    """Rows of an instance give way to a clear or mark; `deletes` removes its try_no 0 row and its XCom."""
+    """Rows of an instance give way to a clear or mark; `drop_values` removes its XCom. With `settled_as` only its row
+    of try_no 0 goes, if that has this reason."""
 
     key: InstanceKey
     by: int
     drop_expansion: bool = False
     drop_values: bool = True
+    settled_as: str | None = None
 
 
 @dataclass(slots=True)

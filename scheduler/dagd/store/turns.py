@@ -111,6 +111,9 @@ def _move_dues(connection: Connection, statement: dialects.Batch, steps: list[Ne
 def _supersede(connection: Connection, row: Supersede) -> None:
     """Rows of an instance (of every index, of every task) give way; values that they left are gone."""
     tries, values, sizes = (_rows_of(table, row.key) for table in (attempt, xcom, map_expansion))
+    if row.settled_as is not None:
+        connection.execute(delete(attempt).where(*tries, attempt.c.try_no == 0, attempt.c.reason == row.settled_as))
+        return
     connection.execute(delete(attempt).where(*tries, attempt.c.try_no == 0))
     connection.execute(update(attempt).where(*tries, attempt.c.superseded_by.is_(None)).values(superseded_by=row.by))
     if row.drop_values:
