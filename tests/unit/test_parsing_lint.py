@@ -26,7 +26,7 @@ FIRST = len(HEAD.splitlines()) + 1
 NOW = to_micros(datetime(2026, 6, 1, tzinfo=UTC))
 
 
-def codes(folder: Path, text: str, pools: list[str] | None = None) -> list[tuple[str, int | None]]:
+def codes(folder: Path, text: str, pools: dict[str, int | None] | None = None) -> list[tuple[str, int | None]]:
     """(number, line after the head) of each finding."""
     path = folder / "d.py"
     path.write_text(HEAD + textwrap.dedent(text))
@@ -76,9 +76,16 @@ def test_a_finding_has_its_code_and_line(tmp_path: Path, text: str, expected: li
 
 def test_pools_are_checked_against_those_that_are_known(tmp_path: Path) -> None:
     text = BASH.format(", pool='etl'")
-    assert codes(tmp_path, text, ["etl"]) == []
-    assert codes(tmp_path, text, []) == [("L009", 2)]
-    assert codes(tmp_path, BASH.format(""), []) == []
+    assert codes(tmp_path, text, {"etl": None}) == []
+    assert codes(tmp_path, text, {}) == [("L009", 2)]
+    assert codes(tmp_path, BASH.format(""), {}) == []
+
+
+def test_a_task_that_asks_for_more_slots_than_its_pool_has_is_told(tmp_path: Path) -> None:
+    text = BASH.format(", pool='etl', pool_slots=3")
+    assert codes(tmp_path, text, {"etl": 2}) == [("L016", 2)]
+    assert codes(tmp_path, text, {"etl": 3}) == codes(tmp_path, text, {"etl": 0}) == codes(tmp_path, text) == []
+    assert codes(tmp_path, BASH.format(", pool_slots=129"), {"default_pool": 128}) == [("L016", 2)]
 
 
 def test_a_broken_file_still_shows_what_its_text_says(tmp_path: Path) -> None:

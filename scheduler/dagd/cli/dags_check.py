@@ -29,8 +29,8 @@ COLUMNS = [
 def check_files(ctx: click.Context, out: Output, paths: tuple[str, ...], pools: tuple[str, ...]) -> None:
     """Import each file in the sandbox and lint it (else the whole DAG folder); exit 1 when something is found."""
     known = settings()
-    names = list(pools) or known_pools(known)
-    parsed = list(parse_paths(paths or (str(known.dags_folder),), known, lint=True, pools=names))
+    slots = dict.fromkeys(pools) or known_pools(known)
+    parsed = list(parse_paths(paths or (str(known.dags_folder),), known, lint=True, pools=slots))
     found = [row for one in parsed for row in findings(one)] + list(duplicates(parsed))
     dags = sum(len(one.dags) for one in parsed)
     if out.is_machine or found:

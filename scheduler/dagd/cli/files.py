@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from dagd.engine.environment import variable_from
 from dagd.model.errors import BrokenFile, NotFound, SourceRef, UsageError
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec
-from dagd.parsing.results import Limits, ParsedFile
+from dagd.parsing.results import Limits, ParsedFile, Pools
 from dagd.parsing.sandbox import parse_many
 from dagd.parsing.sweep import scan
 
 
 def parse_paths(
-    paths: tuple[str, ...], known: Settings, *, lint: bool, pools: Sequence[str] | None = None
+    paths: tuple[str, ...], known: Settings, *, lint: bool, pools: Pools | None = None
 ) -> Iterator[ParsedFile]:
     """Parse files, and all DAG files of folders. Raises NotFound for what is not there."""
     for path in paths:
         yield from _parse(path, known, lint=lint, pools=pools)
 
 
-def _parse(path: str, known: Settings, *, lint: bool, pools: Sequence[str] | None = None) -> Iterator[ParsedFile]:
+def _parse(path: str, known: Settings, *, lint: bool, pools: Pools | None = None) -> Iterator[ParsedFile]:
     if "\0" in path or not os.path.lexists(path):
         raise NotFound(f"there is no file or folder {path!r}")
     whole = os.path.abspath(path)

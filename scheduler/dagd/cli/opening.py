@@ -99,8 +99,8 @@ def _open(settings: Settings) -> Database:
     return database
 
 
-def known_pools(settings: Settings) -> list[str] | None:
-    """The pools of the deployment; None when its database is not there or not to be reached at once."""
+def known_pools(settings: Settings) -> dict[str, int | None] | None:
+    """The pools of the deployment with their slots; None when its database is not there or not reached at once."""
     values = {**settings.values, "database.busy_timeout_s": min(2.0, settings["database.busy_timeout_s"])}
     try:
         database = _open(Settings(values))
@@ -108,7 +108,7 @@ def known_pools(settings: Settings) -> list[str] | None:
         return None
     try:
         with database.read() as connection:
-            return [row.name for row in reads.pools(connection)]
+            return {row.name: row.slots for row in reads.pools(connection)}
     except DagdError:
         return None
     except DatabaseProblem:

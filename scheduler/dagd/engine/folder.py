@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dagd.model.errors import DuplicateDag
+from dagd.model.errors import DuplicateDag, PoolTooSmall
 from dagd.model.specs import DagSpec
 from dagd.parsing.results import FileError, ParsedFile
 from dagd.parsing.sweep import Stamp
@@ -65,6 +66,28 @@ class Folder:
                 return FileError(DuplicateDag.code, message, line, remedy=DuplicateDag.remedy_default)
         return None
 
+    def fitting(self, slots: Mapping[str, int]) -> set[str]:
+        """The files that were refused for a small pool, and fit now."""
+        return {
+            name
+            for name, known in self.files.items()
+            if known.error is not None
+            and known.error.code == PoolTooSmall.code
+            and not any(too_wide(spec, slots) for spec in known.specs.values())
+        }
+
     def dependents(self, changed: set[str]) -> set[str]:
         """The files whose sources include one of the changed absolute paths."""
         return {name for name, known in self.files.items() if changed.intersection(known.sources)}
+
+
+def too_wide(spec: DagSpec, slots: Mapping[str, int]) -> FileError | None:
+    """The first task that asks for more slots than its pool has. A pool that is missing, or closed with 0 slots,
+    is waited for."""
+    for task in spec.tasks:
+        if task.pool_slots > slots.get(task.pool, 0) > 0:
+            what = f"the task {task.task_id!r} asks for {task.pool_slots} slots of pool {task.pool!r}, "
+            what += f"which has {slots[task.pool]}: it could never start"
+            line = task.line if task.line is not None else spec.line
+            return FileError(PoolTooSmall.code, what, line, remedy=PoolTooSmall.remedy_default)
+    return None

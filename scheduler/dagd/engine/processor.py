@@ -13,9 +13,9 @@ from typing import Any
 
 from dagd.engine.doorbell import ring_all
 from dagd.engine.environment import variable_from
-from dagd.engine.folder import Folder, KnownFile
+from dagd.engine.folder import Folder, KnownFile, too_wide
 from dagd.engine.secrets_hook import open_hook
-from dagd.model.errors import BrokenFile, DagdError, Unreachable
+from dagd.model.errors import BrokenFile, DagdError, PoolTooSmall, Unreachable
 from dagd.model.settings import Settings
 from dagd.model.specs import DagSpec, storable
 from dagd.observe.metrics import ProcessorMetrics, write_metrics
@@ -26,7 +26,7 @@ from dagd.parsing.results import FileError, Limits, ParsedFile
 from dagd.parsing.sandbox import Sandbox
 from dagd.parsing.sweep import Stamp, scan
 from dagd.runtime.importing import fingerprint
-from dagd.store import components, dialects, versions
+from dagd.store import components, dialects, reads, versions
 from dagd.store.database import Connection, Database, DataError, DBAPIError
 
 LOG = logging.getLogger("dagd.processor")
@@ -144,12 +144,20 @@ class Processor:
         paths = {found[name][0] for name in touched}
         candidates = touched | ((self._folder.dependents(paths) & set(found)) - busy)
         changed = [name for name in sorted(candidates) if self._is_new_content(name, *found[name])]
+        changed += sorted(self._fitting() & (found.keys() - busy - set(changed)))
         now = time.monotonic()
         for name, known in self._folder.files.items():
             if known.try_again_at and now >= known.try_again_at and name in found.keys() - busy and name not in changed:
                 known.try_again_at = 0.0
                 changed.append(name)
         return changed
+
+    def _fitting(self) -> set[str]:
+        """Files that a small pool refused and that its slots allow by now."""
+        if not any(known.error and known.error.code == PoolTooSmall.code for known in self._folder.files.values()):
+            return set()
+        with self._database.read() as connection:
+            return self._folder.fitting(_slots(connection))
 
     def _is_new_content(self, name: str, path: str, stamp: Stamp) -> bool:
         known = self._folder.files.setdefault(name, KnownFile(path))
@@ -252,10 +260,16 @@ class Processor:
         ring_all(self._settings.run_folder)
 
     def _store(self, connection: Connection, name: str, spec: DagSpec, now: int) -> None:
-        """Store one DAG. What the database cannot hold (a lone surrogate in an asset's name) fails its file alone."""
+        """Store one DAG. What the database cannot hold (a lone surrogate in an asset's name) fails its file alone.
+        A version that is stored already stays, also when a pool has shrunk since."""
         try:
-            with connection.begin_nested():
+            with connection.begin_nested() as step:
                 number, is_new = versions.store_spec(connection, spec, self._folder.files[name].sources, now)
+                refused = too_wide(spec, _slots(connection)) if is_new else None
+                if refused is not None:
+                    step.rollback()
+                    self._folder.files[name].error = refused
+                    return
         except (UnicodeError, DataError) as error:
             what = storable(f"DAG {spec.dag_id!r} cannot be stored: {getattr(error, 'orig', None) or error}")
             self._folder.files[name].error = FileError(BrokenFile.code, what, spec.line)
@@ -314,3 +328,7 @@ class Processor:
     def close(self) -> None:
         """End the sandboxes."""
         self._sandbox.close()
+
+
+def _slots(connection: Connection) -> dict[str, int]:
+    return {row.name: row.slots for row in reads.pools(connection)}

@@ -139,6 +139,13 @@ class HostileFile(AuthoringError):
     code = "DAGD-111"
 
 
+class PoolTooSmall(AuthoringError):
+    """A task asks for more slots than its pool has: it could never start."""
+
+    code = "DAGD-112"
+    remedy_default = "Ask for fewer (pool_slots=), or give the pool more: dagd pools set POOL SLOTS"
+
+
 class TemplateFailed(DagdError):
     """A template could not be rendered."""
 

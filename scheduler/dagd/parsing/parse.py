@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from dagd.authoring.ambient import AMBIENT
@@ -18,7 +18,7 @@ from dagd.model.errors import AuthoringError, BrokenFile, DagdError, HostileFile
 from dagd.model.specs import DagSpec, storable
 from dagd.parsing.closure import closure, decode_source, hash_sources, open_regular
 from dagd.parsing.lint.file import FileLint
-from dagd.parsing.results import FileError, ParsedFile
+from dagd.parsing.results import FileError, ParsedFile, Pools
 from dagd.runtime.failures import describe_error
 from dagd.runtime.importing import ImportAsker
 from dagd.runtime.loading import collect_dags, execute_file, threads_left
@@ -35,7 +35,7 @@ class TimeUp(BaseException):
 
 
 def parse_file(
-    path: str, folder: str, *, default_timezone: str = "UTC", lint: bool = False, pools: Sequence[str] | None = None,
+    path: str, folder: str, *, default_timezone: str = "UTC", lint: bool = False, pools: Pools | None = None,
     asker: ImportAsker | None = None,
 ) -> ParsedFile:  # fmt: skip
     """Parse one file in this process. Never raises for what the file does, short of ending the process. `asker` answers
@@ -54,7 +54,7 @@ def parse_file(
 
 
 def _parse(
-    path: str, folder: str, default_timezone: str, lint: bool, pools: Sequence[str] | None
+    path: str, folder: str, default_timezone: str, lint: bool, pools: Pools | None
 ) -> ParsedFile:  # fmt: skip
     began = time.perf_counter()
     path, folder = os.path.abspath(path), os.path.abspath(folder)

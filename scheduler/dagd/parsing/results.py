@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from dagd.model.specs import DagSpec, spec_from_json, spec_to_json
+
+# The pools that a lint knows, with their slots; None where only the name is known.
+Pools = Mapping[str, int | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from dagd.model.errors import HostileFile
 from dagd.model.frames import FrameBuffer, encode_frame
 from dagd.model.settings import PRIVATE
-from dagd.parsing.results import FileError, Limits, ParsedFile, parsed_from_json
+from dagd.parsing.results import FileError, Limits, ParsedFile, Pools, parsed_from_json
 
 _AT_ONCE = 32
 Lookup = Callable[[str], str | None]
@@ -32,7 +32,7 @@ class Sandbox:
 
     def __init__(
         self, folder: str, limits: Limits | None = None, *, jobs: int = 2, default_timezone: str = "UTC",
-        lint: bool = False, pools: Sequence[str] | None = None, variables: Lookup | None = None,
+        lint: bool = False, pools: Pools | None = None, variables: Lookup | None = None,
         on_idle: Callable[[], None] | None = None, run_as: str = "",
     ) -> None:  # fmt: skip
         self._on_idle, self._run_as = on_idle, run_as
@@ -193,7 +193,7 @@ def clean_environment() -> dict[str, str]:
 
 def parse_many(
     paths: Iterable[str], folder: str, limits: Limits | None = None, jobs: int = 2, *, default_timezone: str = "UTC",
-    lint: bool = False, pools: Sequence[str] | None = None, variables: Lookup | None = None,
+    lint: bool = False, pools: Pools | None = None, variables: Lookup | None = None,
 ) -> Iterator[ParsedFile]:  # fmt: skip
     """Parse files in a sandbox of their own, closed at the end."""
     with Sandbox(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from dagd.authoring.compile_tasks import operator_class
 from dagd.authoring.dag import DAG
 from dagd.authoring.mapped import MappedOperator
 from dagd.authoring.node import TaskNode
-from dagd.model.errors import nearest
+from dagd.model.errors import PoolTooSmall, nearest
 from dagd.model.specs import DagSpec
 from dagd.parsing.lint.reach import unreachable
 from dagd.parsing.lint.text import choices_of, functions_by_line
 from dagd.parsing.lint.times import lint_times
-from dagd.parsing.results import Finding
+from dagd.parsing.results import Finding, Pools
 
 DEFAULT_POOL = "default_pool"
 # What answers badly when it is asked again at once.
@@ -23,7 +23,7 @@ REMOTE = ("dagd_operators.http", "dagd_operators.sql", "dagd_operators.email")
 
 
 def lint_dag(
-    dag: DAG, spec: DagSpec, tree: ast.Module, *, now: int, pools: Sequence[str] | None
+    dag: DAG, spec: DagSpec, tree: ast.Module, *, now: int, pools: Pools | None
 ) -> Iterator[Finding]:  # fmt: skip
     """What is doubtful about one DAG."""
     file, line = dag.where.file, dag.where.line
@@ -40,7 +40,7 @@ def lint_dag(
     yield from _lint_rules(dag, spec, tree)
 
 
-def _lint_task(task: TaskNode, pools: Sequence[str] | None) -> Iterator[Finding]:
+def _lint_task(task: TaskNode, pools: Pools | None) -> Iterator[Finding]:
     file, line = task.where.file, task.where.line
     for field in _shell_fields(task):
         if "|" in field and "raw" in field.replace(" ", "").split("|", 1)[1][:40]:
@@ -54,6 +54,10 @@ def _lint_task(task: TaskNode, pools: Sequence[str] | None) -> Iterator[Finding]
         told = f"the pool {task.pool!r} of {task.task_id!r} is not known; the task would wait for it"
         remedy = f"Did you mean {close!r}?" if close else f"Make it: dagd pools set {task.pool} SLOTS"
         yield Finding("DAGD-L009", told, file, line, remedy)
+    slots = pools.get(task.pool) if pools is not None else None
+    if slots and task.pool_slots > slots:  # a pool with 0 slots is closed: what waits there waits on purpose
+        told = f"{task.task_id!r} asks for {task.pool_slots} slots of pool {task.pool!r}, which has {slots}"
+        yield Finding("DAGD-L016", told, file, line, PoolTooSmall.remedy_default)
 
 
 def _shell_fields(task: Any) -> Iterator[str]:

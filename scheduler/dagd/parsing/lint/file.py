@@ -14,7 +14,7 @@ from dagd.model.specs import DagSpec
 from dagd.parsing.lint.dags import lint_dag
 from dagd.parsing.lint.imports import ImportTimer
 from dagd.parsing.lint.text import lint_tree
-from dagd.parsing.results import Finding
+from dagd.parsing.results import Finding, Pools
 
 NOQA = re.compile(r"#\s*noqa(?::\s*(?P<codes>[A-Z]+-L\d+(?:[\s,]+[A-Z]+-L\d+)*))?", re.IGNORECASE)
 
@@ -22,7 +22,7 @@ NOQA = re.compile(r"#\s*noqa(?::\s*(?P<codes>[A-Z]+-L\d+(?:[\s,]+[A-Z]+-L\d+)*))
 class FileLint:
     """The lint of one file. `now` is in microseconds; `pools` are the known ones, None when nobody knows them."""
 
-    def __init__(self, text: str, shown: str, *, now: int, pools: Sequence[str] | None) -> None:
+    def __init__(self, text: str, shown: str, *, now: int, pools: Pools | None) -> None:
         self._text, self._shown, self._now, self._pools = text, shown, now, pools
         self._timer = ImportTimer()
         try:
