@@ -109,6 +109,15 @@ def test_the_slots_of_a_file_are_told_without_a_database(folder: Path) -> None:
     assert run("dags", "next", str(path), "--dag", "sale").exit_code == 3
 
 
+def test_a_table_of_slots_is_in_the_zone_of_tables(folder: Path) -> None:
+    path = folder / "two.py"
+    path.write_text(TWO)
+    told = run(
+        "dags", "next", str(path), "-n", "1", "--after", "2026-03-28T12:00:00Z", "--tz", "America/New_York"
+    ).stdout
+    assert "2026-03-29 00:00:00-04:00" in told
+
+
 def test_a_check_names_file_and_line_and_is_exit_1(folder: Path) -> None:
     (folder / "dags" / "good.py").write_text(TWO)
     assert run("dags", "check", "dags").exit_code == 0

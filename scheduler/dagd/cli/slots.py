@@ -13,8 +13,10 @@ from dagd.timetables.base import Timetable
 
 Row = dict[str, Any]
 COLUMNS = [
-    Column("due_at", "due (UTC)"), Column("local", "local"), Column("logical_date", "logical date", wide=True),
-    Column("data_interval_start", "data from", wide=True), Column("data_interval_end", "data to", wide=True),
+    Column("due_at", "due", "instant"), Column("local", "local"),
+    Column("logical_date", "logical date", "instant", wide=True),
+    Column("data_interval_start", "data from", "instant", wide=True),
+    Column("data_interval_end", "data to", "instant", wide=True),
 ]  # fmt: skip
 MOST = 100_000
 
