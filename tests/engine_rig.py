@@ -47,7 +47,7 @@ class Wound(Clock):
     def now(self) -> int:
         return self.at
 
-    def follow(self, database_now: int, slack: int = 0) -> None:
+    def follow(self, database_now: int, asked_at: int | None = None, slack: int = 0) -> None:
         """The database's clock is another one here."""
 
 

@@ -133,3 +133,13 @@ def test_a_finish_that_comes_after_an_early_start_changes_nothing() -> None:
     driver.finish("b", "fail")
     assert driver.states() == {"a": "success", "b": "failed", "c": "success"}
     assert driver.run_state() == "failed"
+
+
+def test_s4_nothing_starts_earlier_than_the_end_that_let_it_start() -> None:
+    """The agent's clock is a little ahead of the scheduler's, which follows the database's."""
+    driver = Driver(dag(tasks={"a": "", "b": "a"}))
+    driver.trigger()
+    plan = driver.finish("a", started_at=driver.now + 10_000, ended_at=driver.now + 26_000)
+    (end,), (queued,) = plan.ends, plan.enqueues
+    assert (end.started_at, end.ended_at) == (driver.now, driver.now)
+    assert queued.at >= end.ended_at

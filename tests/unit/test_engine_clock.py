@@ -33,3 +33,21 @@ def test_the_time_never_goes_back_once_it_is_the_databases() -> None:
     assert host.now() == 1_000 * SECOND
     host.follow(990 * SECOND)
     assert host.now() == 1_000 * SECOND
+
+
+def test_a_slow_answer_does_not_set_the_time_back() -> None:
+    host = Host(ahead=0)
+    host.follow(1_000 * SECOND, host.begin_asking())
+    asked_at = host.begin_asking()
+    host.at += SECOND // 2  # the database read its clock at once, and its answer took half a second
+    host.follow(1_000 * SECOND, asked_at)
+    assert host.now() == 1_000 * SECOND + SECOND // 2
+
+
+def test_an_answer_that_no_delay_explains_is_followed() -> None:
+    for database_now, expected in ((990, 990.5), (1_010, 1_010)):  # the nearest that fits the moment of the answer
+        host = Host(ahead=0)
+        asked_at = host.begin_asking()
+        host.at += SECOND // 2
+        host.follow(database_now * SECOND, asked_at)
+        assert host.now() == expected * SECOND

@@ -66,10 +66,11 @@ def report_result(turn: Turn, result: Result) -> None:
         turn.state.tokens[token] = where  # a leg that was deferred is told again: its frame is committed already
         return
     instance = task.instance(pos)
+    _set_back(result, turn.now)
     if result.get("started_at") is not None:
         _first_start(turn, run, task, pos, result["started_at"])
         admission.note_pace(turn.state, task.spec, result["ended_at"] - result["started_at"])
-    turn.happened_at = min(turn.now, result["ended_at"])
+    turn.happened_at = result["ended_at"]
     admission.release(turn, run, task)
     outcome = "cancel" if instance.stop_reason else result["outcome"]
     if outcome == "succeed":
@@ -87,6 +88,13 @@ def report_result(turn: Turn, result: Result) -> None:
     stops.fail_fast(turn)
     flow.spread(turn)
     turn.happened_at = turn.now
+
+
+def _set_back(result: Result, now: int) -> None:
+    """The agent's clock may be a little ahead: nothing that follows from this end is to seem earlier than it."""
+    result["ended_at"] = min(result["ended_at"], now)
+    if result.get("started_at") is not None:
+        result["started_at"] = min(result["started_at"], result["ended_at"])
 
 
 def _end_superseded(turn: Turn, token: str, result: Result) -> None:

@@ -22,17 +22,23 @@ class Clock:
         self._last = max(self._last, self._monotonic() + self._offset)
         return self._last
 
-    def follow(self, database_now: int, slack: int = 2_000) -> None:
-        """Take the database's clock; differences within its resolution are left alone.
+    def begin_asking(self) -> int:
+        """To be handed to `follow` with the answer."""
+        return self._monotonic()
+
+    def follow(self, database_now: int, asked_at: int | None = None, slack: int = 2_000) -> None:
+        """Take the database's clock, which was read at some moment since `asked_at`: what fits such a moment, or is
+        within the resolution, is left alone. A slow answer says little, and must not set the time back.
 
         What this host's clock said before is forgotten: one that is ahead would hold `now` where it stood, and all
         would fire early until the database has caught up.
         """
         if self._is_guess:
             self._is_guess, self._last = False, 0
-        offset = database_now - self._monotonic()
-        if abs(offset - self._offset) > slack:
-            self._offset = offset
+        latest = self._monotonic()
+        low, high = database_now - latest, database_now - (latest if asked_at is None else asked_at)
+        if not low - slack <= self._offset <= high + slack:
+            self._offset = low if self._offset < low else high
 
     def seconds_until(self, at: int) -> float:
         """Seconds from now until `at`, not negative."""

@@ -27,8 +27,9 @@ class Committer:
         with ExitStack() as stack:
             stack.callback(connection.close)
             with connection.begin():
+                asked_at = self._clock.begin_asking()
                 now = fence(connection, self.incarnation, lag_us)
-                self._clock.follow(now)  # before the commit: its duration is no difference between the clocks
+                self._clock.follow(now, asked_at)  # before the commit: its duration is no difference between the clocks
                 write_plan(connection, plan, now)
             stack.pop_all()
         self._connection = connection

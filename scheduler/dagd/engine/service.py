@@ -100,7 +100,8 @@ class Scheduler:
         self.pending, self.carried = Inputs(), []
         self.sweeper.start_afresh()
         with self.database.read() as connection:
-            self.clock.follow(dialects.clock(connection))
+            asked_at = self.clock.begin_asking()
+            self.clock.follow(dialects.clock(connection), asked_at)
             shards = self.membership.shards
             changes = loader.load_dags(connection, self.graphs, self.state, shards, only)
             self.pending.dag_changes += changes
