@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tests.benchmark import shapes
 from tests.benchmark.bench import measure_shape, say
@@ -54,12 +55,25 @@ def measure_peer(peer: str, options: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder, fresh(options.database) as url, said.open("w") as log:
             asked = {"shapes": wanted(options), "repeat": options.repeat, "database": url}
             command = [str(python), str(HERE / f"{peer}_peer.py"), folder, json.dumps(asked)]
-            done = subprocess.run(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, timeout=RUN_S, cwd=folder, check=True
-            )
-        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+            answer = answer_of(command, folder, log)
+        return dict(json.loads(answer.strip().splitlines()[-1]))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         return {"none": f"{type(error).__name__}: {str(error).splitlines()[0][:200]}; see {said}"}
+
+
+def answer_of(command: list[str], folder: str, log: TextIO) -> str:
+    """What an adapter prints. It leads a process group, so that none of its servers is left when it takes too long."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=folder, start_new_session=True
+    ) as adapter:
+        try:
+            answer, _ = adapter.communicate(timeout=RUN_S)
+        except BaseException:
+            os.killpg(adapter.pid, signal.SIGKILL)
+            raise
+    if adapter.returncode:
+        raise subprocess.CalledProcessError(adapter.returncode, command[:2])
+    return answer
 
 
 def wanted(options: argparse.Namespace) -> list[dict[str, Any]]:
