@@ -7,9 +7,11 @@ import logging
 import smtplib
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from email.message import EmailMessage
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dagd.model.settings import Settings
 from dagd.store import outbox
@@ -44,14 +46,19 @@ class Notifier:
         """None when every channel took it, else the error's sentence."""
         LOG.warning("%s: %s %s", topic, subject, json.dumps(payload))
         url, to = self._settings["notify.webhook_url"], self._settings["notify.email_to"]
-        try:
-            if url:
-                self._post(url, {"topic": topic, "text": f"{topic}: {payload.get('dag_id')} {subject}", **payload})
-            if to:
-                self._mail(to, topic, payload, subject)
-        except (OSError, ValueError, smtplib.SMTPException) as error:
-            return f"{type(error).__name__}: {error}"
-        return None
+        text = f"{topic}: {payload.get('dag_id')} {subject}"
+        channels: list[tuple[str, Callable[[], None]]] = []
+        if url:
+            channels.append(("webhook", lambda: self._post(url, {"topic": topic, "text": text, **payload})))
+        if to:
+            channels.append(("mail", lambda: self._mail(to, topic, payload, subject)))
+        errors = []
+        for name, send in channels:  # one that fails keeps no other from being told
+            try:
+                send()
+            except (OSError, ValueError, HTTPException, smtplib.SMTPException) as error:
+                errors.append(f"{name}: {type(error).__name__}: {error}")
+        return "; ".join(errors) or None
 
     def _post(self, url: str, body: dict[str, Any]) -> None:
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -66,5 +73,5 @@ class Notifier:
         message.set_content(json.dumps(payload, indent=2))
         with smtplib.SMTP(place.hostname or "localhost", place.port or 25, timeout=TIMEOUT_S) as server:
             if place.username:
-                server.login(place.username, place.password or "")
+                server.login(unquote(place.username), unquote(place.password or ""))
             server.send_message(message)
