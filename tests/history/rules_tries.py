@@ -78,9 +78,10 @@ def s5_success_is_final(facts: Facts) -> Iterator[Violation]:
         for row in rows:
             by = row["superseded_by"]
             if by is not None and facts.has("command"):
+                if by < 0:
+                    yield from _taken_over(facts, instance, row)
+                    continue
                 request = requests.get(by)
-                if (facts.runs.get(instance[0]) or {}).get("backfill_id") == by:
-                    continue  # a backfill has taken the ended run over
                 if request is None or request["state"] != DONE or request["run_id"] != instance[0]:
                     yield Violation("S5", facts.name(instance, row["try_no"]), f"superseded by {by}: {request}")
         fine = [row for row in rows if row["state"] == SUCCESS and row["superseded_by"] is None and row["try_no"]]
@@ -92,6 +93,16 @@ def s5_success_is_final(facts: Facts) -> Iterator[Violation]:
         for key, row in _by_key(dump).items():
             if row["state"] == SUCCESS and key not in now and (row["try_no"] or key[0] not in facts.rewritten):
                 yield Violation("S5", facts.name(key[:3], key[3]), f"a success of {row['ended_at']} is gone")
+
+
+def _taken_over(facts: Facts, instance: Instance, row: Row) -> Iterator[Violation]:
+    """A number below 0 is a backfill of that DAG that runs ended runs again."""
+    number, run = -row["superseded_by"], facts.runs.get(instance[0])
+    taker = next((one for one in facts.rows("backfill") if one["id"] == number), None)
+    if not facts.has("backfill") or run is None:
+        return
+    if taker is None or not taker["reprocess"] or taker["dag_id"] != run["dag_id"]:
+        yield Violation("S5", facts.name(instance, row["try_no"]), f"superseded by backfill {number}: {taker}")
 
 
 def _by_key(dump: Dump) -> dict[tuple[int, int, int, int], Row]:

@@ -106,13 +106,13 @@ def test_an_ended_run_is_run_again_for_a_backfill_with_all_that_it_left_gone(con
         expansions=[Expansion(1, 2, 1), Expansion(2, 2, 1)],
     )  # fmt: skip
     write(
-        connection, supersedes=[Supersede((1, EVERY_TASK, EVERY_INDEX), 77, drop_expansion=True)],
+        connection, supersedes=[Supersede((1, EVERY_TASK, EVERY_INDEX), -mine, drop_expansion=True)],
         run_moves=[RunMove(1, "reopen", NOW)], adoptions=[(1, mine, '{"b":2}'), (2, mine, None)],
     )  # fmt: skip
     runs = {row.id: row for row in connection.execute(select(dag_run))}
     assert (runs[1].backfill_id, runs[1].conf, runs[2].conf) == (mine, '{"b":2}', "{}")
     tries = connection.execute(select(attempt.c.run_id, attempt.c.superseded_by).order_by(attempt.c.token)).all()
-    assert [tuple(one) for one in tries] == [(1, 77), (1, 77), (2, None)]
+    assert [tuple(one) for one in tries] == [(1, -mine), (1, -mine), (2, None)]
     assert [row.run_id for row in connection.execute(select(map_expansion))] == [2]
     assert connection.execute(select(xcom)).all() == []
     assert backfills.running_runs(connection, [number]) == {mine: 2}

@@ -266,8 +266,8 @@ def test_runs_that_are_there_are_kept_or_run_again(reprocess: Reprocess, again: 
     assert list(driver.live) == [still]
     for row in driver.rows.runs.values():
         tries = driver.tries("a", run=row.id)
-        assert [one.superseded_by is None for one in tries] == ([False, True] if row.backfill_id == number and (
-            (row.slot - T0) // H in again) else [True])  # fmt: skip
+        is_again = row.backfill_id == number and (row.slot - T0) // H in again
+        assert [one.superseded_by for one in tries] == ([-number, None] if is_again else [None])  # no request's id
 
 
 def test_a_run_that_ends_while_the_backfill_is_on_its_way_is_judged_by_its_end() -> None:

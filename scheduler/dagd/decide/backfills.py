@@ -133,10 +133,11 @@ def runs_again(reprocess: Reprocess, state: int) -> bool:
 
 
 def _run_again(turn: Turn, dag: DagState, view: BackfillView, run_id: int) -> None:
-    """An ended run is cleared as a whole and opened again with the DAG's version of now; the rows of its tries stay."""
+    """An ended run is cleared as a whole and opened again with the DAG's version of now; the rows of its tries stay,
+    superseded by the backfill's id below zero, which no request has."""
     assert dag.graph is not None
     plan = turn.plan
-    plan.supersedes.append(Supersede((run_id, EVERY_TASK, EVERY_INDEX), view.id, drop_expansion=True))
+    plan.supersedes.append(Supersede((run_id, EVERY_TASK, EVERY_INDEX), -view.id, drop_expansion=True))
     plan.verdicts.append((run_id, 0, None))
     plan.run_moves.append(RunMove(run_id, "reopen", turn.now))
     plan.pins.append((run_id, dag.graph.version))

@@ -251,8 +251,9 @@ class CommandDone:
 
 @dataclass(slots=True)
 class Supersede:
-    """Rows of an instance give way to a clear or mark; `drop_values` removes its XCom. With `settled_as` only its row
-    of try_no 0 goes, if that has this reason."""
+    """Rows of an instance give way: to a clear or mark (`by` is the request's id), or to a backfill that runs an ended
+    run again (`by` is its id below zero). `drop_values` removes its XCom. With `settled_as` only its row of try_no 0
+    goes, if that has this reason."""
 
     key: InstanceKey
     by: int

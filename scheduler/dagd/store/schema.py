@@ -130,6 +130,7 @@ attempt = Table(
     Column("next_try_at", BigInteger),
     Column("charged", SmallInteger, nullable=False, default=0),
     Column("stop_requested", Text),
+    # The request that cleared or marked it; below zero, the backfill that took its run over.
     Column("superseded_by", BigInteger),
     Column("resume_at", BigInteger),
     Column("leg_state", Text),
