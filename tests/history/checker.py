@@ -35,14 +35,15 @@ from 1. Records are plain dicts, a JSON line each.
      "live"?: [token, ...]}                        the tries that agents run or keep a result of
 
     Tables: dag, dag_version, dag_run, attempt, task, command, pool, asset, asset_event, asset_sub, asset_delivery,
-    xcom, map_expansion, deadline, outbox, scheduler, shard, variable. A table that is absent is not judged.
+    xcom, map_expansion, deadline, outbox, scheduler, shard, variable, backfill. A table that is absent is not judged.
     `earlier` dumps, in their order, let the checker see what changed that never may.
 
 `quiet` says that faults have stopped and that everybody had the time to end: L1 and L2 are judged only then.
 `witnessed` names the (dag, task) pairs whose bodies write to the journal; by default every task of a DAG that is in it.
 `tolerance_us` is how far apart the clocks of schedulers, agents and database may be.
 
-What is judged: S1-S12, S14, L1, L2 (the design's list; `docs/reliability.md` says what of each). Not here: S13 and S15.
+What is judged: S1-S12, S14, of S15 what backfills count, L1, L2 (the design's list; `docs/reliability.md` says what of
+each). Not here: S13.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from tests.history import rules_runs, rules_shares, rules_tries
+from tests.history import rules_backfills, rules_runs, rules_shares, rules_tries
 from tests.history.facts import Dump, Facts, Record, Violation
 
 RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     rules_runs.s1_each_slot_has_one_run,
+    rules_backfills.s1_a_backfill_takes_each_slot_once,
     rules_tries.s2_one_result_a_try_and_one_success_an_instance,
     rules_tries.s3_tries_of_an_instance_never_overlap,
     rules_shares.s4_nothing_starts_before_its_rule_is_met,
@@ -64,12 +66,15 @@ RULES: tuple[Callable[[Facts], Iterator[Violation]], ...] = (
     rules_tries.s6_each_end_is_paid_for,
     rules_shares.s7_each_event_is_consumed_once,
     rules_shares.s8_no_limit_is_exceeded,
+    rules_backfills.s8_a_backfill_keeps_to_its_places,
     rules_tries.s9_an_old_token_changes_nothing,
     rules_runs.s10_what_was_acknowledged_is_there,
     rules_tries.s11_a_stored_step_is_never_run_again,
     rules_runs.s12_nothing_fires_early,
     rules_tries.s14_no_success_without_a_result,
+    rules_backfills.s15_a_backfill_counts_its_runs,
     rules_runs.l1_everything_ends,
+    rules_backfills.l1_every_backfill_ends,
     rules_runs.l2_nothing_waits_without_an_owner,
 )
 

@@ -67,6 +67,7 @@ class Story:
                 {"dag_id": 2, "event_id": 32, "run_id": 22, "dropped_at": None},
             ],
             "xcom": [], "deadline": [], "outbox": [], "variable": [],
+            "backfill": [],
             "scheduler": [{"id": 5, "alive": True, "heartbeat": NOW + 99 * S}],
             "shard": [{"id": 1, "owner": 5}],
         }  # fmt: skip
@@ -128,6 +129,14 @@ class Story:
         done = NOW + 5 * S if state == 10 else None
         row = {"id": 1, "kind": kind, "dag_id": 1, "run_id": run, "state": state, "created_at": NOW, "done_at": done}
         self.tables["command"].append({**row, **more})
+
+    def backfill(self, **more: Any) -> None:
+        """A backfill of two slots, one of them kept, that is done."""
+        row = {
+            "id": 1, "dag_id": 1, "state": 10, "max_active": 2, "reprocess": 0, "slots": 2, "done": 2, "success": 1,
+            "failed": 0, "kept": 1, "ended_at": NOW + 6 * S,
+        }  # fmt: skip
+        self.tables["backfill"].append({**row, **more})
 
     def row(self, run: int, no: int, number: int) -> Row:
         """A try's row."""

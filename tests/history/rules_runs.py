@@ -190,7 +190,7 @@ def l1_everything_ends(facts: Facts) -> Iterator[Violation]:
     if not facts.quiet:
         return
     for number, run in facts.runs.items():
-        if run["state"] < SUCCESS and not _may_wait(facts, run):
+        if run["state"] < SUCCESS and not may_wait(facts, run):
             yield Violation("L1", facts.run_name(number), f"still in state {run['state']}, started {run['started_at']}")
     for instance, rows in facts.attempts.items():
         run = facts.runs.get(instance[0])
@@ -207,7 +207,7 @@ def l1_everything_ends(facts: Facts) -> Iterator[Violation]:
             yield Violation("L1", f"callback {row['id']}", f"of {row['created_at']} was neither delivered nor given up")
 
 
-def _may_wait(facts: Facts, run: Row) -> bool:
+def may_wait(facts: Facts, run: Row) -> bool:
     """A run that nothing but a person moves: its DAG is paused or set aside, it waits for a past that went wrong, or
     for a pool that cannot hold its task."""
     dag, spec = facts.dags[run["dag_id"]], facts.specs.get(run["version_id"])
@@ -222,7 +222,7 @@ def _may_wait(facts: Facts, run: Row) -> bool:
     if run["started_at"] is None:  # its place is taken by one that may wait
         full = sum(1 for one in siblings if one["state"] < SUCCESS and one["started_at"] is not None)
         return full >= spec.get("max_active_runs", 16) and all(
-            _may_wait(facts, one) for one in siblings if one["state"] < SUCCESS and one["started_at"] is not None
+            may_wait(facts, one) for one in siblings if one["state"] < SUCCESS and one["started_at"] is not None
         )
     return any(task.get("pool_slots", 1) > pools.get(task.get("pool"), 0) for task in spec["tasks"]) and bool(pools)
 

@@ -185,14 +185,14 @@ def s8_no_limit_is_exceeded(facts: Facts) -> Iterator[Violation]:
     yield from _pools(facts, pools)
     for number, spans in dags.items():
         limit = max(spec["max_active_tasks"] for spec in facts.specs_of_dag(number))
-        yield from _most(f"DAG {facts.dags[number]['name']}: max_active_tasks", limit, spans)
+        yield from most(f"DAG {facts.dags[number]['name']}: max_active_tasks", limit, spans)
     for limit_name, groups in (("max_active_tis_per_dag", tasks), ("max_active_tis_per_dagrun", runs)):
         for (owner, no), spans in groups.items():
             dag_id = facts.runs[owner]["dag_id"] if groups is runs else owner
             name = facts.task_ids[dag_id, no]
             limits = [spec["by_id"].get(name, {}).get(limit_name) for spec in facts.specs_of_dag(dag_id)]
             if limits and None not in limits:
-                yield from _most(f"task {facts.dags[dag_id]['name']}/{name}: {limit_name}", max(limits), spans)
+                yield from most(f"task {facts.dags[dag_id]['name']}/{name}: {limit_name}", max(limits), spans)
     yield from _active_runs(facts)
     for dump in [*facts.earlier, facts.dump]:
         yield from _at_once(facts, dump)
@@ -233,7 +233,7 @@ def _slots(facts: Facts) -> dict[str, int]:
 def _pools(facts: Facts, spans: dict[str, list[tuple[int, int, int, str]]]) -> Iterator[Violation]:
     slots = _slots(facts)
     for name, found in spans.items() if facts.has("pool") else ():
-        yield from _most(f"pool {name}", slots[name], found)
+        yield from most(f"pool {name}", slots[name], found)
 
 
 def _active_runs(facts: Facts) -> Iterator[Violation]:
@@ -247,10 +247,10 @@ def _active_runs(facts: Facts) -> Iterator[Violation]:
         ]
         if specs:
             limit = max(spec["max_active_runs"] for spec in specs)
-            yield from _most(f"DAG {dag['name']}: max_active_runs", limit, spans)
+            yield from most(f"DAG {dag['name']}: max_active_runs", limit, spans)
 
 
-def _most(subject: str, limit: int, spans: list[tuple[int, int, int, str]]) -> Iterator[Violation]:
+def most(subject: str, limit: int, spans: list[tuple[int, int, int, str]]) -> Iterator[Violation]:
     """The first instant at which the spans together weigh more than the limit; an end comes before a start."""
     edges = [(end, 0, -weight, name) for start, end, weight, name in spans if start < end]
     edges += [(start, 1, weight, name) for start, end, weight, name in spans if start < end]

@@ -15,15 +15,19 @@ from typing import Any, cast
 from unittest import mock
 
 from dagd.model.settings import Settings
+from dagd.model.states import BackfillState
 from dagd.model.times import SECOND
+from dagd.store.schema import backfill
 from tests.engine_rig import Rig, check_rebuild, settings_of
 from tests.history.checker import check
-from tests.history.facts import Violation
+from tests.history.facts import Facts, Violation
+from tests.history.rules_backfills import l1_every_backfill_ends
 from tests.scenarios import World, random_dags
 from tests.simulation.faults import Faults
 from tests.simulation.system import System
 
 MOVES = 30
+IDLE_ROUNDS = 35  # so long nothing happens before a backfill counts as stuck: longer than any delay of a try
 SLACK_US = 10_000  # the database's clock has milliseconds, a scheduler follows it with a slack of two
 SKEW_US = 20 * SECOND
 
@@ -88,15 +92,42 @@ def _live_through(system: System, world: World, moves: int) -> list[Violation]:
         for seconds in (20, 2, 2):
             system.pass_time(seconds)
         compare_memories(system)  # with tries that run, and charges that they have cost
+        found = _end_backfills(system, world)
         while world.comes_to_an_end(120):  # an event of the last second may have made one more run
             before = len(system.runs())
             system.pass_time(2)
             if len(system.runs()) == before and not system.agent.live:
                 break
         compare_memories(system)
-        return judge(system)
+        return found + judge(system)
     except Exception as error:  # whatever it is, it is a finding
         return [Violation("crash", "a scheduler", repr(error))]
+
+
+def _end_backfills(system: System, world: World) -> list[Violation]:
+    """Nobody holds a backfill up any more, and all tries end well: each goes on until it is over."""
+    rows = [row for row in system.rows(backfill) if row.state < BackfillState.DONE]
+    if not rows:
+        return []
+    system.set_paused("sales", False)
+    for row in rows:
+        system.ask_backfill("resume", row.id)
+    last, idle = _steps(system), 0
+    while idle < IDLE_ROUNDS and any(row.state < BackfillState.DONE for row in system.rows(backfill)):
+        for token in sorted(system.agent.live):
+            world.end(token, "cancel" if token in system.agent.stopping else "succeed")
+        system.pass_time()
+        last, before = _steps(system), last
+        idle = 0 if last != before else idle + 1
+    dump = {"at": system.clock.at, "tables": system.memory.rows()}
+    return list(l1_every_backfill_ends(Facts([], None, [], dump, [], True, None, 0)))
+
+
+def _steps(system: System) -> tuple[int, ...]:
+    """How much has happened, heartbeats left out."""
+    rows = system.memory.rows("attempt", "dag_run", "backfill")
+    done = sum(row["done"] for row in rows["backfill"])
+    return len(rows["attempt"]), len(rows["dag_run"]), done, len(system.agent.journal)
 
 
 def compare_memories(system: System) -> None:

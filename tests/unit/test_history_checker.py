@@ -17,7 +17,7 @@ from tests.history.factories import NOW, S, Story, attempt
 
 Spoil = Callable[[Story], object]
 FOLDER = Path(checker.__file__).parent
-INVARIANTS = [*(f"S{number}" for number in range(1, 13)), "S14", "L1", "L2"]
+INVARIANTS = [*(f"S{number}" for number in range(1, 13)), "S14", "S15", "L1", "L2"]
 
 
 def run_of(story: Story, number: int, **more: object) -> None:
@@ -75,6 +75,30 @@ def callback(story: Story) -> None:
     story.tables["outbox"].append(row)
 
 
+def backfill(story: Story, **more: object) -> None:
+    """The first slot of sales was a backfill's."""
+    run_of(story, 11, backfill_id=1)
+    story.backfill(**more)
+
+
+def take_over(story: Story, by: int = -1, **more: object) -> None:
+    """Task a of the first run has run again for a backfill."""
+    story.backfill(**{"slots": 1, "done": 1, "kept": 0, "reprocess": 2, **more})
+    try_of(story, 11, 1, 2, superseded_by=by)
+    again(story)
+
+
+def half_done(story: Story, **more: object) -> None:
+    """A backfill of two slots has done the first."""
+    backfill(story, **{"slots": 2, "kept": 0, "done": 1, "success": 1, "state": 2, "ended_at": None, **more})
+
+
+def both(story: Story, **more: object) -> None:
+    """Both slots were of a backfill with one place, in two runs that do not meet."""
+    run_of(story, 12, backfill_id=1)
+    backfill(story, slots=2, done=2, success=2, kept=0, max_active=1, **more)
+
+
 def two(*spoils: Spoil) -> Spoil:
     return lambda story: [spoil(story) for spoil in spoils]
 
@@ -89,6 +113,9 @@ BAD: list[tuple[str, str, Spoil]] = [
         lambda s: run_of(s, 11, request_key="k"), lambda s: s.tell("trigger", dag="sales", run="r11", key="k"),
         lambda s: s.tell("trigger", dag="sales", run="r12", key="k"))),
     ("S1", "a scheduled run without a slot", lambda s: run_of(s, 11, slot=None)),
+    ("S1", "a backfill that is done too early", lambda s: backfill(s, slots=3)),
+    ("S1", "a backfill with more slots than there are", lambda s: backfill(s, done=3, kept=2)),
+    ("S1", "a backfill on its way with more slots than there are", lambda s: half_done(s, done=3, kept=2)),
     ("S2", "two successes of an instance", lambda s: try_of(s, 11, 1, 1, state=10, charged=0, reason=None)),
     ("S2", "a settled row beside a success", lambda s: s.tables["attempt"].append(attempt(11, 1, 0, 2, 3, token=None))),
     ("S2", "one token of two tries", lambda s: try_of(s, 11, 2, 1, token="t11.1.2")),
@@ -112,6 +139,10 @@ BAD: list[tuple[str, str, Spoil]] = [
     ("S5", "a success that was shown and is none", two(
         lambda s: s.tell("seen_try", 9, dag="sales", run="r11", task="b", index=-1, **{"try": 1}, state="success"),
         lambda s: try_of(s, 11, 2, 1, state=11, reason="exception", charged=1))),
+    ("S5", "taken over by no backfill", lambda s: take_over(s, -2)),
+    ("S5", "taken over by a backfill that keeps what is there", lambda s: take_over(s, reprocess=0)),
+    ("S5", "taken over by a backfill of another DAG", lambda s: take_over(s, dag_id=2)),
+    ("S5", "superseded by a backfill as if it were a request", lambda s: take_over(s, 1)),
     ("S6", "a failure that nobody pays", lambda s: try_of(s, 11, 1, 1, charged=0)),
     ("S6", "a stop that is paid", lambda s: try_of(s, 11, 1, 1, state=13, reason="stopped")),
     ("S6", "more failures than retries", lambda s: s.spec(retries=-1)),
@@ -133,6 +164,10 @@ BAD: list[tuple[str, str, Spoil]] = [
     ("S8", "rows of one moment over a pool", lambda s: [
         try_of(s, 11, 1, 2, state=2, leg=2), s.remember(), try_of(s, 11, 1, 2, state=10),
         s.earlier[0]["tables"]["attempt"][2].update(state=1, leg=2)]),
+    ("S8", "two runs of a backfill that may have one", lambda s: [both(s), run_of(s, 12, started_at=NOW + 4 * S)]),
+    ("S8", "a run of a backfill that has no place", lambda s: [both(s), s.one("backfill", 1).update(max_active=0)]),
+    ("S8", "rows of one moment over a backfill's places", lambda s: [
+        both(s), s.remember(), *[one.update(state=2) for one in s.earlier[0]["tables"]["dag_run"][:2]]]),
     ("S9", "an end that changes", lambda s: seen_changes(s, reason="exit code")),
     ("S9", "a token that changes", lambda s: seen_changes(s, token="other")),
     ("S9", "a process of another token", lambda s: try_of(s, 11, 1, 2, pid=8)),
@@ -160,6 +195,14 @@ BAD: list[tuple[str, str, Spoil]] = [
     ("S14", "a success without an end", lambda s: s.journal.pop(2)),
     ("S14", "a success of another token", lambda s: s.journal[2].update(token="t11.1.1")),
     ("S14", "a success that never ran", lambda s: [s.journal.pop(3), s.journal.pop(3)]),
+    ("S15", "a backfill that counts a success as a failure", lambda s: backfill(s, success=0, failed=1)),
+    ("S15", "a backfill that forgets an end", lambda s: half_done(s, success=0, done=0)),
+    ("S15", "a backfill that counts an end twice", lambda s: half_done(s, success=2, done=2)),
+    ("S15", "a backfill that counts more ends than slots", lambda s: backfill(s, success=2)),
+    ("S15", "a backfill that counts below none", lambda s: half_done(s, success=-1)),
+    ("L1", "a backfill that was never taken up", lambda s: half_done(s, state=1)),
+    ("L1", "a backfill that never ends", half_done),
+    ("L1", "a backfill that ended at no instant", lambda s: backfill(s, ended_at=None)),
     ("L1", "a run that never ends", still),
     ("L1", "a live try of an ended run", lambda s: try_of(s, 11, 2, 1, state=2, ended_at=None)),
     ("L1", "a request without an answer", lambda s: s.request("cancel", 1)),
@@ -188,6 +231,12 @@ GOOD: list[tuple[str, Spoil]] = [
         s.tell("trigger", dag="sales", run="r11"), s.tell("pause", 20, dag="sales"), s.tell("unpause", 21, dag="sales"),
         s.tell("seen_run", 9, dag="sales", run="r11", state="success"), s.tell("set_pool", pool="narrow", slots=1)]),
     ("a try that was deferred meanwhile", lambda s: try_of(s, 11, 2, 1, ended_at=NOW + 5 * S + 9, resume_at=NOW)),
+    ("a backfill that is done", backfill),
+    ("a backfill of one run after the other", both),
+    ("a backfill that is held up by a person", lambda s: half_done(s, state=3)),
+    ("a backfill of a paused DAG", lambda s: [half_done(s), s.one("dag", 1).update(paused=True)]),
+    ("a cancelled backfill", lambda s: half_done(s, state=13, done=2, ended_at=NOW + 9 * S)),
+    ("a run that a backfill has taken over", take_over),
     ("a deadline that passed", lambda s: deadline(s, 9)),
 ]  # fmt: skip
 
