@@ -131,8 +131,9 @@ class SharedMemory:
         return Database(desk.engine, is_shared=is_shared)
 
     def give_back(self, database: Database) -> None:
-        """Its user is gone."""
+        """Its user is gone; what counted its statements would else count those of all who come after."""
         database.close()
+        event.remove(database.engine, "before_cursor_execute", database._count)
         desk = self._desks.pop(id(database.engine))
         desk.memory, desk.actor = None, None
         desk.open.clear()

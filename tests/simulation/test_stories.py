@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulation.story import tell
 
-SEEDS = int(os.environ.get("DAGD_TEST_SEEDS", "80"))
+SEEDS = int(os.environ.get("DAGD_TEST_SEEDS", "200"))
 PIECE = 10
 
 
