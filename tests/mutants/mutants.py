@@ -235,6 +235,27 @@ MUTANTS = (
         ("tests/unit/test_decide_schedule.py",),
     ),
     Mutant(
+        "one backfilled run too many", "max_active of a backfill counts one less than there are",
+        _in("decide/backfills"), "may_start and len(view.active) < view.max_active",
+        "may_start and len(view.active) <= view.max_active",
+    ),
+    Mutant(
+        "count no run of a backfill", "a backfill shows less than has ended",
+        _in("decide/backfills"), "        _count(turn, mine, run.state, 1)\n", "        pass\n",
+    ),
+    Mutant(
+        "lose count at a restart", "a backfill counts from zero again after a crash",
+        _in("engine/backfills"), "row.conf, row.slots, row.done, row.success,", "row.conf, row.slots, 0, row.success,",
+    ),
+    Mutant(
+        "end no backfill", "a backfill whose slots are all taken runs for ever",
+        _in("decide/backfills"), "    if slot is None and not view.active:", "    if slot is None and view.active:",
+    ),
+    Mutant(
+        "a backfill's id for a request's", "nobody can tell which request a try gave way to",
+        _in("decide/backfills"), "EVERY_INDEX), -view.id, drop_expansion", "EVERY_INDEX), view.id, drop_expansion",
+    ),
+    Mutant(
         "success by exit code", "a task that said nothing succeeded",
         _in("agent/results"), '    return facts | {"outcome": "fail", "reason": reason, "error": ending.error',
         '    said = "fail" if exit_code else "succeed"\n'
