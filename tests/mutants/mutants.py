@@ -223,9 +223,10 @@ MUTANTS = (
         ("tests/unit/test_decide_rules.py",),
     ),
     Mutant(
-        "a slot twice", "the clock of a DAG does not move on with its run",
+        "a slot twice", "which slot was the last is forgotten, and a restart makes its run again",
         _in("decide/runs"), "following, last_slot = timetable.next_after(slot.due_at), slot.due_at",
-        "following, last_slot = slot, slot.due_at", ("tests/unit/test_decide_schedule.py",),
+        "following, last_slot = timetable.next_after(slot.due_at), dag.last_slot",
+        ("tests/unit/test_decide_schedule.py",),
     ),
     Mutant(
         "catch up by leaping", "slots that were missed are passed over",
