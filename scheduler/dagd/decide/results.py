@@ -58,6 +58,7 @@ def report_result(turn: Turn, result: Result) -> None:
         turn.plan.strays.append(token)
         return
     turn.plan.acks.append(token)
+    _set_back(result, turn.now)
     if where is None:
         _end_superseded(turn, token, result)
         return
@@ -66,7 +67,6 @@ def report_result(turn: Turn, result: Result) -> None:
         turn.state.tokens[token] = where  # a leg that was deferred is told again: its frame is committed already
         return
     instance = task.instance(pos)
-    _set_back(result, turn.now)
     if result.get("started_at") is not None:
         _first_start(turn, run, task, pos, result["started_at"])
         admission.note_pace(turn.state, task.spec, result["ended_at"] - result["started_at"])
