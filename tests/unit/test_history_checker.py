@@ -83,7 +83,7 @@ def backfill(story: Story, **more: object) -> None:
 
 def take_over(story: Story, by: int = -1, **more: object) -> None:
     """Task a of the first run has run again for a backfill."""
-    story.backfill(**{"slots": 1, "done": 1, "kept": 0, "reprocess": 2, **more})
+    backfill(story, **{"slots": 1, "done": 1, "kept": 0, "reprocess": 2, **more})
     try_of(story, 11, 1, 2, superseded_by=by)
     again(story)
 
@@ -195,6 +195,9 @@ BAD: list[tuple[str, str, Spoil]] = [
     ("S14", "a success without an end", lambda s: s.journal.pop(2)),
     ("S14", "a success of another token", lambda s: s.journal[2].update(token="t11.1.1")),
     ("S14", "a success that never ran", lambda s: [s.journal.pop(3), s.journal.pop(3)]),
+    ("S15", "a run that was taken over and is not counted", lambda s: take_over(s, success=0)),
+    ("S15", "more than was lost to a later backfill", lambda s: [
+        take_over(s), s.backfill(id=2, slots=3, done=3, success=2)]),
     ("S15", "a backfill that counts a success as a failure", lambda s: backfill(s, success=0, failed=1)),
     ("S15", "a backfill that forgets an end", lambda s: half_done(s, success=0, done=0)),
     ("S15", "a backfill that counts an end twice", lambda s: half_done(s, success=2, done=2)),
@@ -237,6 +240,7 @@ GOOD: list[tuple[str, Spoil]] = [
     ("a backfill of a paused DAG", lambda s: [half_done(s), s.one("dag", 1).update(paused=True)]),
     ("a cancelled backfill", lambda s: half_done(s, state=13, done=2, ended_at=NOW + 9 * S)),
     ("a run that a backfill has taken over", take_over),
+    ("a backfill that lost a run to a later one", lambda s: [take_over(s), s.backfill(id=2, max_active=1)]),
     ("a deadline that passed", lambda s: deadline(s, 9)),
 ]  # fmt: skip
 
