@@ -34,7 +34,7 @@ DAGS: Table = {
     "reparse": ("dags_change:reparse", "Have a DAG's file read again"),
 }
 RUNS: Table = {
-    "list": ("runs:list_runs", "Runs, the newest first"),
+    "list": ("runs_list:list_runs", "Runs, the newest first"),
     "show": ("runs:show_run", "One run and the state of each of its tasks"),
     "watch": ("runs:watch_run", "Follow a run until it has ended"),
     "cancel": ("runs_change:cancel", "Stop a run and everything of it that runs"),
