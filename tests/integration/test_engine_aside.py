@@ -11,7 +11,8 @@ from dagd.decide.core import Inputs
 from dagd.engine import service
 from dagd.model.errors import Doubt
 from dagd.model.plans import Plan
-from dagd.store.schema import dag
+from dagd.model.states import CommandState
+from dagd.store.schema import command, dag
 from tests.engine_rig import Rig
 from tests.factories import spec, task
 from tests.integration.test_engine_runs import Breaking, chain, rig_of, rigs
@@ -34,6 +35,22 @@ def test_a_dag_that_fails_alone_by_chance_is_not_held(rig_of: Any) -> None:
         rig.settle()
     assert held(rig) == {"sales": None}
     assert rig.tries() == [(1, 1, "success"), (2, 1, "queued")]
+
+
+def test_a_request_that_was_carried_out_is_not_asked_of_the_dag_alone_again(rig_of: Any) -> None:
+    """The third commit was carried out and reported as failed: its request is done, and no reason to hold the DAG."""
+    rig = rig_of(chain())
+    run = rig.trigger()
+    rig.pass_time()
+    number = rig.ask("cancel", run)
+    Breaking(rig, Doubt("first"), Doubt("second"))
+    for _ in range(2):
+        rig.pass_time()
+    Breaking(rig, Doubt("third, carried out"), after=True)
+    for _ in range(4):
+        rig.pass_time()
+    assert {row.id: row.state for row in rig.rows(command)} == {number: CommandState.DONE}
+    assert held(rig) == {"sales": None}
 
 
 def test_a_dag_whose_runs_cannot_follow_its_newest_version_is_held(

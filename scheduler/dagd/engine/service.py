@@ -233,8 +233,11 @@ class Scheduler:
         own.results = [
             one for one in inputs.results if one["token"] in state.tokens or one["token"] in state.superseded
         ]
-        own.commands = [one for one in inputs.commands if one.dag == dag_id]
-        own.arrivals = [run for run in inputs.arrivals if run.dag == dag_id]
+        # A commit that was reported as failed may have been carried out: what it did is not to be done again.
+        with self.database.read() as connection:
+            open_ids = {row.id for row in facts.new_commands(connection, [state.dags[dag_id].shard])}
+        own.commands = [one for one in inputs.commands if one.dag == dag_id and one.id in open_ids]
+        own.arrivals = [run for run in inputs.arrivals if run.dag == dag_id and run.id not in state.runs]
         return own
 
     def carry(self, starts: list[Start], now: int) -> None:
