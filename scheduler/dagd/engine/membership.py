@@ -92,12 +92,16 @@ class Membership:
     def join(self) -> None:
         """Take a new incarnation and the shards that are free."""
         with ExitStack() as undo:
-            undo.callback(self._seat.leave)  # the number of an incarnation that never was may be another's
+            undo.callback(self._forget)  # the number of an incarnation that never was may be another's
             with self._database.write() as connection:
                 self._register(connection)
             undo.pop_all()
         self.shards = set()
         self.refresh()
+
+    def _forget(self) -> None:
+        self._seat.leave()
+        self.incarnation = 0
 
     def _register(self, connection: Connection) -> None:
         host, home = socket.gethostname(), str(self._settings.home)
