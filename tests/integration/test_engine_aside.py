@@ -1,4 +1,4 @@
-"""Who is set aside when turns fail again and again: the DAG that is to blame, and no other."""
+"""When turns fail again and again: the DAG that is to blame is set aside, and late answers end nothing."""
 
 from __future__ import annotations
 
@@ -74,3 +74,21 @@ def test_a_dag_whose_runs_cannot_follow_its_newest_version_is_held(
     rig.pass_time()
     rig.finish("x")
     assert sorted(rig.run_states().items())[-1] == (2, 10)
+
+
+def test_an_answer_from_before_the_launch_ends_nothing(rig_of: Any) -> None:
+    """Two rebuilds ask twice; the second answer is read when the try has been launched again, and cleared."""
+    rig = rig_of(chain())
+    rig.trigger()
+    rig.pass_time()
+    token = rig.agent.token("a")
+    rig.ask("clear", 1, instances=[["a", None]])
+    rig.pass_time()
+    assert rig.agent.stopping, "the body is told to stop, and has not yet"
+    rig.agent.live[token].say("adopted", tries=[{"token": token, "state": "unknown"}])
+    rig.pass_time()
+    assert list(rig.agent.live) == [token], "nothing else of the instance begins while its body runs"
+    rig.agent.end(token, rig.clock.at, "cancel")
+    rig.pass_time()
+    assert len(rig.agent.live) == 1
+    assert not rig.agent.overlaps

@@ -193,6 +193,8 @@ class Loop:
             token, now = one["token"], self.scheduler.clock.now()
             if one["state"] == "lost":
                 inputs.results.append({"token": token, "outcome": "fail", "reason": "lost", "ended_at": now})
+            elif one["state"] == "unknown" and self.scheduler.executor.has_launched(token):
+                continue  # asked for before it was launched: what the agent knows since then it will say
             elif one["state"] == "unknown" and token in state.superseded:
                 inputs.results.append({"token": token, "outcome": "cancel", "reason": "not started", "ended_at": now})
             elif one["state"] == "unknown":

@@ -31,6 +31,7 @@ class LocalExecutor:
         self._slots = 0
         self._versions: set[int] = set()
         self._contents: set[str] = set()
+        self._launched: set[str] = set()
         self.waits: set[str] = set()
         self.agent: str | None = None
         self.connections = 0
@@ -67,6 +68,7 @@ class LocalExecutor:
         self._outgoing.clear()
         self._versions.clear()
         self._contents.clear()
+        self._launched.clear()
         self.waits.clear()
         self.connections += 1
         self._put({"t": "hello", "protocol": PROTOCOL, "incarnation": self._incarnation, "release": self._release})
@@ -125,7 +127,12 @@ class LocalExecutor:
     def submit(self, tries: list[Frame], shared: list[Frame] | None = None) -> None:
         """Queue launches; `flush` sends them."""
         if tries:
+            self._launched.update(one["token"] for one in tries)
             self._put({"t": "launch", "tries": tries, "shared": shared or []})
+
+    def has_launched(self, token: str) -> bool:
+        """Whether this connection was told to start it, and has not acknowledged its end."""
+        return token in self._launched
 
     def cancel(self, tokens: Iterable[str], grace_us: int, reason: str) -> None:
         """Ask tries to stop."""
@@ -149,7 +156,9 @@ class LocalExecutor:
 
     def acknowledge(self, tokens: Iterable[str]) -> None:
         """Results are committed."""
-        self._put({"t": "ack", "tokens": list(tokens)})
+        told = list(tokens)
+        self._launched.difference_update(told)
+        self._put({"t": "ack", "tokens": told})
 
     def reply(self, frame: Frame) -> None:
         """Answer a request."""

@@ -32,6 +32,9 @@ class Executor(Protocol):
     def submit(self, tries: list[Frame], shared: list[Frame] | None = None) -> None:
         """Start tries; idempotent by token. A try's `shared` is the place in `shared` of the rest of its payload."""
 
+    def has_launched(self, token: str) -> bool:
+        """Whether this connection was told to start it: an answer that it is unknown was given before that."""
+
     def cancel(self, tokens: Iterable[str], grace_us: int, reason: str) -> None:
         """Ask tries to stop: SIGTERM, and SIGKILL after the grace."""
 
