@@ -13,7 +13,7 @@ from dagd.model.errors import Doubt
 from dagd.model.plans import Plan
 from dagd.model.states import CommandState
 from dagd.store.schema import command, dag
-from tests.engine_rig import Rig
+from tests.engine_rig import Rig, check_rebuild
 from tests.factories import spec, task
 from tests.integration.test_engine_runs import Breaking, chain, rig_of, rigs
 
@@ -92,3 +92,20 @@ def test_an_answer_from_before_the_launch_ends_nothing(rig_of: Any) -> None:
     rig.pass_time()
     assert len(rig.agent.live) == 1
     assert not rig.agent.overlaps
+
+
+def test_a_mark_and_a_clear_in_one_second_leave_what_the_clear_says(rig_of: Any) -> None:
+    """What the mark alone would have meant for the tasks below is forgotten with it."""
+    rig = rig_of(chain())
+    rig.trigger()
+    rig.pass_time()
+    rig.finish("a", "fail")
+    rig.ask("mark_tasks", 1, instances=[["a", None]], state="skipped")
+    rig.ask("clear", 1, instances=[["a", None], ["b", None]])
+    for _ in range(3):
+        rig.pass_time()
+    assert [row.state for row in rig.rows(command)] == [CommandState.DONE] * 2
+    check_rebuild(rig)
+    rig.finish("a")
+    rig.finish("b")
+    assert rig.run_states() == {1: 10}

@@ -13,7 +13,7 @@ from dagd.decide.core import Inputs
 from dagd.engine.callbacks import is_callback
 from dagd.engine.reader import Reader
 from dagd.engine.secrets_hook import open_hook
-from dagd.engine.service import CARRY_US, Scheduler
+from dagd.engine.service import CARRY_US, Scheduler, one_by_one
 from dagd.model.errors import Fenced, Unreachable
 from dagd.model.specs import DagSpec
 from dagd.store.database import DBAPIError
@@ -212,13 +212,8 @@ class Loop:
 
     def _take_turns(self, inputs: Inputs) -> None:
         """One turn; requests that change rows under the counters (clear, mark) take a turn each, after it."""
-        apart = [request for request in inputs.commands if request.kind in {"clear", "mark_tasks"}]
-        inputs.commands = [request for request in inputs.commands if request not in apart]
-        if not self.scheduler.turn(inputs):
+        if not all(self.scheduler.turn(part) for part in one_by_one(inputs)):
             return
-        for request in apart:
-            if not self.scheduler.turn(Inputs(commands=[request])):
-                return
         behind = self.scheduler.dags_with_runs_behind([dag_id for dag_id, _ in inputs.dag_changes])
         if behind:
             self.scheduler.turn(Inputs(repins=behind))

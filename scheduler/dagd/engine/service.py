@@ -41,6 +41,16 @@ TROUBLE_US = 60_000_000
 # package, or a mistake of ours.
 TROUBLE = (Doubt, DBAPIError, LookupError, ValueError, TypeError, AssertionError, InvalidSchedule)
 
+# Requests that change rows under the counters: each takes a turn of its own.
+APART = frozenset({"clear", "mark_tasks"})
+
+
+def one_by_one(inputs: Inputs) -> list[Inputs]:
+    """The inputs in turns: all that may go together first, then each request that may not."""
+    apart = [request for request in inputs.commands if request.kind in APART]
+    inputs.commands = [request for request in inputs.commands if request.kind not in APART]
+    return [inputs, *(Inputs(commands=[request]) for request in apart)]
+
 
 class Scheduler:
     """One scheduler: turns inputs into committed plans and acts on them. `loop.py` says when."""
@@ -221,7 +231,8 @@ class Scheduler:
         self.rebuild(only=dag_id)
         own, self.pending = self._part_of(inputs, dag_id), Inputs()
         self.state.capacity = 0
-        for part in (own, Inputs(repins=[dag_id])) if dag_id in inputs.repins else (own,):
+        repins = [Inputs(repins=[dag_id])] if dag_id in inputs.repins else []
+        for part in (*one_by_one(own), *repins):
             plan = decide(self.state, part, self.clock.now(), self.seed)
             if plan.needs_commit():
                 self.committer.submit(plan)
@@ -299,6 +310,8 @@ class Scheduler:
         run = self.state.runs.get(run_id)
         if run is not None:
             loader.forget_run(self.state, run)
+        # An earlier request of this step may have left its own picture of the run, which is not true any more.
+        self.pending.rebuilt = [one for one in self.pending.rebuilt if one.id != run_id]
         with self.database.read() as connection:
             self.pending.rebuilt += loader.load_run(connection, self.graphs, self.state, run_id)
 
