@@ -31,6 +31,8 @@ from dagd.store.database import Connection, Database, DataError, DBAPIError
 
 LOG = logging.getLogger("dagd.processor")
 BEAT_S = 4.0
+# How often variables that files read at import are looked up again: a secrets hook may ask another machine each time.
+VARIABLES_S = 5.0
 BATCH_S = 0.25
 SLOW_S = 1.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 30.0, 3600.0
@@ -51,7 +53,7 @@ class Processor:
         self._is_unsettled = False
         self.is_parsing = False
         self.metrics = ProcessorMetrics()
-        self._beat_at = 0.0
+        self._beat_at = self._looked_up_at = 0.0
         self._written_at = self._swept_at = 0.0
         self._in_flight: dict[str, tuple[str, float]] = {}  # absolute path -> (name, since when)
         self._sandbox = self._new_sandbox()
@@ -172,6 +174,9 @@ class Processor:
 
     def _outdated_files(self) -> list[str]:
         """Files that read a variable while they were imported which is another one now."""
+        if time.monotonic() - self._looked_up_at < VARIABLES_S:
+            return []
+        self._looked_up_at = time.monotonic()
         names = {key for known in self._folder.files.values() for key in known.asked}
         now = {key: fingerprint(self._variable(key)) for key in names}
         return [
